@@ -1,0 +1,106 @@
+"""Durable work: accept, claim, lease, run, resume, finish. Knows nothing of servers or phones: kinds of work are handed in.
+
+A job is a row of the table `jobs`, inserted in the transaction that changes the resource's status (`jobs.accept`), so neither can
+exist without the other. A `JobKind` is a name and a row of steps. A worker claims the next jobs of a *lane* (a server) that are of
+one kind, as one `Batch`, holds a lease on them with a heartbeat, runs the steps in order and records each in the database. When a
+lease expires any worker resumes after the last recorded step, so every step must be idempotent: it may run twice, never half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from opencph.store.database import Database, Transaction
+
+RUNNING, SUCCEEDED, FAILED = 1, 2, -1
+
+
+class JobFailedError(Exception):
+    """The work cannot be done; the job ends with this CPS code and message, after what was done is undone."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"{code} {message}")
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One claimed job."""
+
+    job_id: str
+    project_id: str
+    request_id: str
+    kind: str
+    lane: str
+    server_id: str | None
+    phone_id: str | None
+    payload: str  # JSON; decode it with the kind's own struct
+    attempts: int
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to accept."""
+
+    project_id: str
+    request_id: str
+    kind: str
+    lane: str
+    payload: msgspec.Struct | None = None
+    server_id: str | None = None
+    phone_id: str | None = None
+
+
+@dataclass
+class Batch:
+    """The jobs that one run of a kind works on: all of one kind and one lane. Exactly one unless the kind is `batched`."""
+
+    jobs: Sequence[Job]
+    database: Database
+    failures: dict[str, JobFailedError] = field(default_factory=dict)  # by job_id
+    execute_msgs: dict[str, str] = field(default_factory=dict)  # by job_id, at most 1024 bytes each are kept
+
+    @property
+    def job(self) -> Job:
+        """The only job of a kind that is not batched."""
+        (job,) = self.jobs
+        return job
+
+    @property
+    def alive(self) -> Sequence[Job]:
+        """The jobs that have not failed so far."""
+        return [job for job in self.jobs if job.job_id not in self.failures]
+
+    def fail(self, job_id: str, code: str, message: str) -> None:
+        """Take one job out of the batch; it ends failed with the batch, the others go on."""
+        self.failures[job_id] = JobFailedError(code, message)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a kind. Give `effect` (touches the world; recorded after it returned) or `commit` (touches only the database;
+    recorded in the same transaction), not both. `undo_*` takes it back, and must cope with a step that ran half or not at all."""
+
+    name: str
+    effect: Callable[[Batch], Awaitable[None]] | None = None
+    commit: Callable[[Transaction, Batch], None] | None = None
+    undo_effect: Callable[[Batch], Awaitable[None]] | None = None
+    undo_commit: Callable[[Transaction, Batch], None] | None = None
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """A kind of work.
+
+    Before `point_of_no_return` is recorded a failure runs the undo of every step begun, last first, and ends the job failed; from
+    then on a failing step is tried again with growing pauses until it succeeds. `on_failure` runs in the transaction that ends jobs
+    as failed (both for a whole batch and for single jobs of it), so that the resource's status and the job's agree.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    batched: bool = False
+    point_of_no_return: str | None = None  # name of the step
+    on_failure: Callable[[Transaction, Job, JobFailedError], None] | None = None

@@ -1,0 +1,315 @@
+"""Every table of the platform, once, for SQLite and PostgreSQL. No queries here; those live in the module of their resource.
+
+Conventions: ids are lower-case hex or UUID text; times are integers in milliseconds since the epoch, UTC (`*_ms`); flags
+are integers 0/1; structured values are JSON text. Only plain types are used, so that a row read straight from the driver
+needs no conversion. What can be derived (quota used, host capacity used, free addresses) has no column: it cannot drift
+or leak.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# BIGINT everywhere but for SQLite's rowid key, which must be spelt INTEGER to count by itself.
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+# --- who ----------------------------------------
+
+domains = Table(
+    "domains",
+    metadata,
+    Column("domain_id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("project_id", Text, primary_key=True),
+    Column("domain_id", Text, ForeignKey("domains.domain_id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("enabled", Integer, nullable=False, default=1),
+    UniqueConstraint("domain_id", "name", name="uq_projects_domain_name"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("domain_id", Text, ForeignKey("domains.domain_id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),  # argon2id
+    Column("enabled", Integer, nullable=False, default=1),
+    UniqueConstraint("domain_id", "name", name="uq_users_domain_name"),
+)
+
+grants = Table(  # who may act in which project, as what
+    "grants",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.project_id"), primary_key=True),
+    Column("role", Text, nullable=False),  # admin | operator | reader
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("access_key", Text, primary_key=True),
+    Column("secret_key", Text, nullable=False),  # HMAC needs it in the clear; the database file is 0600
+    Column("user_id", Text, ForeignKey("users.user_id"), nullable=False),
+    Column("enabled", Integer, nullable=False, default=1),
+    Column("create_ms", BigInteger, nullable=False),
+)
+
+signing_keys = Table(  # keys of ours: token signatures, tickets
+    "signing_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("secret", Text, nullable=False),  # base64
+    Column("create_ms", BigInteger, nullable=False),
+)
+
+keypairs = Table(
+    "keypairs",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.project_id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("public_key", Text, nullable=False),  # OpenSSH one-line form
+    Column("fingerprint", Text, nullable=False),
+    Column("create_ms", BigInteger, nullable=False),
+)
+
+quotas = Table(  # limits only; what is used is counted
+    "quotas",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.project_id"), primary_key=True),
+    Column("resource", Text, primary_key=True),  # servers | phones | eips
+    Column("quota_limit", BigInteger, nullable=False),
+)
+
+# --- where ----------------------------------------
+
+vpcs = Table(
+    "vpcs",
+    metadata,
+    Column("vpc_id", Text, primary_key=True),  # UUID
+    Column("project_id", Text, ForeignKey("projects.project_id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("cidr", Text, nullable=False),
+    Column("create_ms", BigInteger, nullable=False),
+)
+
+subnets = Table(
+    "subnets",
+    metadata,
+    Column("subnet_id", Text, primary_key=True),  # UUID
+    Column("vpc_id", Text, ForeignKey("vpcs.vpc_id"), nullable=False, index=True),
+    Column("project_id", Text, ForeignKey("projects.project_id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("cidr", Text, nullable=False),
+    Column("gateway_ip", Text, nullable=False),
+    Column("ipv6_cidr", Text),  # NULL: the subnet has no IPv6
+    Column("create_ms", BigInteger, nullable=False),
+)
+
+bandwidths = Table(
+    "bandwidths",
+    metadata,
+    Column("bandwidth_id", Text, primary_key=True),  # UUID
+    Column("project_id", Text, ForeignKey("projects.project_id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("size_mbit", Integer, nullable=False),
+    Column("charge_mode", Integer, nullable=False),  # 0 by bandwidth, 1 by traffic
+    Column("share_type", Integer, nullable=False),  # 0 dedicated (PER), 1 shared (WHOLE)
+    # A dedicated bandwidth lives and dies with its generation; a shared one is the user's and has NULL here.
+    Column("generation_id", Text, ForeignKey("generations.generation_id"), index=True),
+    Column("create_ms", BigInteger, nullable=False),
+    Column("update_ms", BigInteger, nullable=False),
+)
+
+eips = Table(
+    "eips",
+    metadata,
+    Column("eip_id", Text, primary_key=True),  # UUID
+    Column("project_id", Text, ForeignKey("projects.project_id"), nullable=False, index=True),
+    Column("type", Text, nullable=False),  # 5_bgp ...
+    Column("address", Text, nullable=False, unique=True),
+    # 1: assigned for a generation and released with it; 0: the user's own, only unbound.
+    Column("auto_assigned", Integer, nullable=False),
+    # The generation that holds or has reserved it; bound while `server_addresses.eip_id` names it.
+    Column("generation_id", Text, ForeignKey("generations.generation_id"), index=True),
+    Column("create_ms", BigInteger, nullable=False),
+)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("host_id", Text, primary_key=True),
+    Column("availability_zone", Text, nullable=False),
+    Column("runtime", Text, nullable=False),  # builtin | docker | kubernetes
+    Column("phone_capacity", Integer, nullable=False),
+    Column("server_capacity", Integer, nullable=False),
+    Column("state", Text, nullable=False),  # active | draining
+    Column("create_ms", BigInteger, nullable=False),
+)
+
+# --- what ----------------------------------------
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),  # newest first = seq descending
+    Column("server_id", Text, nullable=False, unique=True),
+    Column("project_id", Text, ForeignKey("projects.project_id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", Integer, nullable=False),  # cph-api.md section 5
+    Column("generation_id", Text, nullable=False, unique=True),  # the one that serves; never points at nothing
+    Column("order_id", Text, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("charging_mode", Integer, nullable=False),
+    Column("enterprise_project_id", Text, nullable=False),
+    Column("create_ms", BigInteger, nullable=False),
+    Column("update_ms", BigInteger, nullable=False),
+    UniqueConstraint("project_id", "name", name="uq_servers_project_name"),
+    Index("ix_servers_project_seq", "project_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+# A server's incarnation on a host, with its own phones and addresses. A row *is* the reservation of quota and capacity.
+generations = Table(
+    "generations",
+    metadata,
+    Column("generation_id", Text, primary_key=True),
+    Column("server_id", Text, nullable=False, index=True),
+    Column("project_id", Text, ForeignKey("projects.project_id"), nullable=False, index=True),
+    Column("number", Integer, nullable=False),  # 1, 2, ... per server
+    Column("state", Text, nullable=False),  # building | serving | retiring
+    Column("host_id", Text, ForeignKey("hosts.host_id"), nullable=False, index=True),
+    Column("availability_zone", Text, nullable=False),
+    Column("server_model_name", Text, nullable=False),
+    Column("phone_model_name", Text, nullable=False),
+    Column("image_id", Text, nullable=False),
+    Column("phone_count", Integer, nullable=False),
+    Column("phone_count_per_ip", Integer, nullable=False),
+    Column("phone_ip_first", BigInteger, nullable=False, unique=True),  # IPv4 as a number; the block is phone_count long
+    Column("vpc_id", Text, ForeignKey("vpcs.vpc_id"), nullable=False, index=True),
+    Column("subnet_id", Text, ForeignKey("subnets.subnet_id"), nullable=False, index=True),
+    Column("ipv6_enable", Integer, nullable=False),
+    Column("ipv6_bandwidth_id", Text),
+    Column("bandwidth_id", Text),  # NULL: no public address
+    Column("keypair_name", Text),
+    Column("ports", Text, nullable=False),  # JSON: [{"name","listen_port","internet_accessible": bool}], adb not included
+    Column("property", Text, nullable=False),  # JSON object text as given, "" when none
+    Column("data_volume_type", Text),
+    Column("data_volume_gib", Integer),
+    Column("share_volume_type", Text),
+    Column("share_volume_gib", Integer),
+    Column("create_ms", BigInteger, nullable=False),
+    UniqueConstraint("server_id", "number", name="uq_generations_server_number"),
+)
+
+server_addresses = Table(  # the VIPs of a generation: phones n*phone_count_per_ip .. share number n
+    "server_addresses",
+    metadata,
+    Column("generation_id", Text, ForeignKey("generations.generation_id"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # 0, 1, ...
+    Column("subnet_id", Text, ForeignKey("subnets.subnet_id"), nullable=False),
+    Column("server_ip", Text, nullable=False),
+    Column("server_ipv6", Text),
+    Column("eip_id", Text, ForeignKey("eips.eip_id"), index=True),
+    UniqueConstraint("subnet_id", "server_ip", name="uq_server_addresses_subnet_ip"),
+)
+
+phones = Table(
+    "phones",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("phone_id", Text, nullable=False, unique=True),
+    Column("project_id", Text, ForeignKey("projects.project_id"), nullable=False),
+    Column("server_id", Text, nullable=False),
+    Column("generation_id", Text, ForeignKey("generations.generation_id"), nullable=False),
+    Column("number", Integer, nullable=False),  # 1, 2, ... within the generation
+    Column("name", Text, nullable=False),
+    Column("status", Integer, nullable=False),  # cph-api.md section 5
+    Column("image_id", Text, nullable=False),
+    Column("imei", Text, nullable=False),
+    Column("phone_ip", Text, nullable=False),
+    Column("phone_ipv6", Text),
+    Column("property", Text, nullable=False),  # JSON object text, "" when none
+    Column("custom_property", Text, nullable=False),  # JSON object text, "" when none
+    Column("traffic_type", Text, nullable=False),  # direct | routing
+    Column("data_volume_gib", Integer, nullable=False),
+    Column("create_ms", BigInteger, nullable=False),
+    Column("update_ms", BigInteger, nullable=False),
+    UniqueConstraint("generation_id", "number", name="uq_phones_generation_number"),
+    Index("ix_phones_project_seq", "project_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+# --- work ----------------------------------------
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("job_id", Text, nullable=False, unique=True),
+    Column("project_id", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # change_server, restart_phone, ...
+    Column("lane", Text, nullable=False),  # jobs of one lane run one batch at a time; the server_id
+    Column("server_id", Text),
+    Column("phone_id", Text),
+    Column("payload", Text, nullable=False),  # JSON, what the steps need to know
+    Column("status", Integer, nullable=False),  # 1 running, 2 success, -1 failed
+    Column("direction", Text, nullable=False),  # forward | undo
+    Column("step", Text, nullable=False),  # the last step that is done (forward) or undone (undo); "" at the start
+    Column("attempts", Integer, nullable=False),
+    Column("run_after_ms", BigInteger, nullable=False),
+    Column("lease_owner", Text),
+    Column("lease_until_ms", BigInteger, nullable=False),  # 0: nobody's
+    Column("error_code", Text),
+    Column("error_msg", Text),
+    Column("execute_msg", Text),
+    Column("create_ms", BigInteger, nullable=False),
+    Column("end_ms", BigInteger),
+    Index("ix_jobs_request", "request_id"),
+    Index("ix_jobs_runnable", "status", "lane", "seq"),
+    Index("ix_jobs_ended", "end_ms"),
+    sqlite_autoincrement=True,
+)
+
+processes = Table(  # api, worker and gateway processes that are alive
+    "processes",
+    metadata,
+    Column("process_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # api | worker | gateway
+    Column("host_name", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("start_ms", BigInteger, nullable=False),
+    Column("heartbeat_ms", BigInteger, nullable=False),
+    Column("applied_revision", BigInteger, nullable=False),  # gateway: the newest `revisions.network` it serves
+)
+
+revisions = Table(  # counters that tell readers that something of theirs changed
+    "revisions",
+    metadata,
+    Column("name", Text, primary_key=True),  # network
+    Column("value", BigInteger, nullable=False),
+)
