@@ -1,24 +1,31 @@
 """Every setting: its name, default, unit and meaning, once. Read from defaults, then a TOML file, then OPENCPH_* variables,
-then command-line options; `docs/settings.md` is made from the descriptions here."""
+then command-line options; `docs/settings.md` is made from the descriptions here (`python docs/settings_page.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 
 DEFAULT_DATA = Path("~/.local/share/opencph")
+ENVIRONMENT_PREFIX = "OPENCPH_"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+RUNTIMES = ("builtin",)
 
 
 class SettingsError(Exception):
     """A setting cannot be used. The message names it, its value and what is accepted."""
 
 
-def describe(text: str) -> msgspec.Meta:
-    """The one-line description that `docs/settings.md` shows."""
-    return msgspec.Meta(description=text)
+def describe(text: str, *, ge: int | None = None, le: int | None = None) -> msgspec.Meta:
+    """The one-line description that `docs/settings.md` shows, and the bounds of a number."""
+    return msgspec.Meta(description=text, ge=ge, le=le)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,20 +46,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "phones (second half). Two installations on one machine need blocks that do not overlap."
         ),
     ] = "127.64.0.0/10"
-    ssh_port: Annotated[int, describe("TCP port of the SSH gateway on every public address.")] = 8522
+    ssh_port: Annotated[int, describe("TCP port of the SSH gateway on every public address.", ge=1, le=65535)] = 8522
     catalogue: Annotated[str, describe("TOML file with flavors, images and hosts of your own; see docs/catalogue.md.")] = ""
-    quota_servers: Annotated[int, describe("Servers a new project may have.")] = 200
-    quota_phones: Annotated[int, describe("Phones a new project may have.")] = 10_000
-    quota_eips: Annotated[int, describe("Public addresses a new project may have.")] = 200
-    host_phones: Annotated[int, describe("Phones this machine may run in all.")] = 10_000
-    host_servers: Annotated[int, describe("Cloud phone servers this machine may run in all.")] = 400
-    boots_at_once: Annotated[int, describe("Phones that may boot at the same time on one host.")] = 200
-    token_hours: Annotated[int, describe("Life of an IAM token, in hours.")] = 24
-    clock_skew_seconds: Annotated[int, describe("How far a signed request's X-Sdk-Date may be from our clock.")] = 900
-    body_limit_bytes: Annotated[int, describe("Largest request body.")] = 12 * 1024 * 1024
-    job_lease_seconds: Annotated[int, describe("A worker that is silent for so long loses its jobs to another.")] = 10
-    job_retention_days: Annotated[int, describe("Finished jobs stay readable for so long.")] = 30
-    ready_timeout_seconds: Annotated[int, describe("How long `opencph up` waits for its parts before it gives up.")] = 30
+    quota_servers: Annotated[int, describe("Servers a new project may have.", ge=0)] = 200
+    quota_phones: Annotated[int, describe("Phones a new project may have.", ge=0)] = 10_000
+    quota_eips: Annotated[int, describe("Public addresses a new project may have.", ge=0)] = 200
+    host_phones: Annotated[int, describe("Phones this machine may run in all.", ge=0)] = 10_000
+    host_servers: Annotated[int, describe("Cloud phone servers this machine may run in all.", ge=0)] = 400
+    boots_at_once: Annotated[int, describe("Phones that may boot at the same time on one host.", ge=1)] = 200
+    token_hours: Annotated[int, describe("Life of an IAM token, in hours.", ge=1, le=8760)] = 24
+    clock_skew_seconds: Annotated[int, describe("How far a signed request's X-Sdk-Date may be from our clock.", ge=1)] = 900
+    body_limit_bytes: Annotated[int, describe("Largest request body.", ge=1024, le=1 << 30)] = 12 * 1024 * 1024
+    job_lease_seconds: Annotated[int, describe("A worker that is silent for so long loses its jobs to another.", ge=1)] = 10
+    job_retention_days: Annotated[int, describe("Finished jobs stay readable for so long.", ge=1)] = 30
+    ready_timeout_seconds: Annotated[int, describe("How long `opencph up` waits for its parts before it gives up.", ge=1)] = 30
     log_level: Annotated[str, describe("debug, info, warning or error.")] = "info"
 
     @classmethod
@@ -64,9 +71,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Settings:
         """Resolve: defaults < TOML file < OPENCPH_NAME variables < `options` (None values are ignored).
 
-        Raises SettingsError with one sentence that names the setting.
+        `data` and `catalogue` come out absolute, `~` expanded. Raises SettingsError with one sentence that names the setting.
         """
-        raise SettingsError("to be written")  # the CLI part writes this, with the derived values below
+        environ = os.environ if environ is None else environ
+        if config is None and environ.get("OPENCPH_CONFIG"):
+            config = Path(environ["OPENCPH_CONFIG"])
+        given: dict[str, tuple[object, str]] = {}  # name -> value, where it was said
+        if config is not None:
+            given |= {name: (value, f"in {config}") for name, value in _read_toml(config).items()}
+        for variable, value in environ.items():
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if variable.startswith(ENVIRONMENT_PREFIX) and name in _specifications():
+                given[name] = (value, f"in {variable}")
+            elif variable.startswith(ENVIRONMENT_PREFIX) and (meant := _nearest(name)):
+                raise SettingsError(f"{variable} is not a setting; did you mean {ENVIRONMENT_PREFIX}{meant.upper()}?")
+        for name, option in (options or {}).items():
+            if option is not None:
+                given[name] = (option, f"in option --{name.replace('_', '-')}")
+        values: dict[str, Any] = {name: _convert(name, value, where) for name, (value, where) in given.items()}
+        settings = cls(**values)
+        resolved = msgspec.structs.replace(
+            settings,
+            data=settings.data.expanduser().absolute(),
+            catalogue=str(Path(settings.catalogue).expanduser().absolute()) if settings.catalogue else "",
+        )
+        for name, check in _CHECKS.items():
+            if problem := check(getattr(resolved, name)):
+                where = given[name][1] if name in given else "by default"
+                raise SettingsError(f"{name} = {getattr(resolved, name)!r} ({where}): {problem}")
+        return resolved
 
     @property
     def database_url(self) -> str:
@@ -74,6 +107,140 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.database or f"sqlite:///{self.data / 'opencph.db'}"
 
     @property
+    def database_shown(self) -> str:
+        """The database in use, fit for people and logs: without a password."""
+        return re.sub(r"(?<=://)([^/@]*):[^/@]*@", r"\1:***@", re.sub(r"(password=)[^&]*", r"\1***", self.database_url))
+
+    @property
     def run_directory(self) -> Path:
         """Sockets and pid files of running processes."""
         return self.data / "run"
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """Host and port of the HTTP endpoint; the brackets of an IPv6 address removed."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class Specification(msgspec.Struct, frozen=True):
+    """What is known of one setting."""
+
+    name: str
+    type: type
+    default: Any
+    description: str
+    least: int | None
+    most: int | None
+
+    @property
+    def accepted(self) -> str:
+        """What a number may be, in words."""
+        if self.most is None:
+            return f"a whole number, at least {self.least}"
+        return f"a whole number, {self.least} to {self.most}"
+
+
+@cache
+def _specifications() -> dict[str, Specification]:
+    hints = get_type_hints(Settings, include_extras=True)
+    found = {}
+    for field in msgspec.structs.fields(Settings):
+        kind, meta = get_args(hints[field.name])
+        found[field.name] = Specification(field.name, kind, field.default, meta.description, meta.ge, meta.le)
+    return found
+
+
+def specifications() -> list[Specification]:
+    """Every setting, in the order of the documentation."""
+    return list(_specifications().values())
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, _specifications(), n=1, cutoff=0.8)), "")
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    import tomllib
+
+    try:
+        values = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the settings file {path} is not TOML: {error}") from error
+    for name in values:
+        if name not in _specifications():
+            meant = _nearest(name)
+            raise SettingsError(
+                f"{name} in {path} is not a setting; " + (f"did you mean {meant}?" if meant else "docs/settings.md has them all")
+            )
+    return values
+
+
+def _convert(name: str, value: object, where: str) -> object:
+    known = _specifications()[name]
+    if known.type is Path:
+        if isinstance(value, Path) or (isinstance(value, str) and value):
+            return Path(value)
+        raise SettingsError(f"{name} = {value!r} ({where}): give the path of a directory")
+    if known.type is int:
+        if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
+            value = int(value)
+        low, high = known.least or 0, known.most if known.most is not None else 2**53
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise SettingsError(f"{name} = {value!r} ({where}): give {known.accepted}")
+        return value
+    if not isinstance(value, str):
+        raise SettingsError(f"{name} = {value!r} ({where}): give a text in quotes")
+    return value
+
+
+def _check_listen(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    right = "give HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:8580 or [::1]:8580"
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        return right
+    bracketed = host.startswith("[") and host.endswith("]")
+    return right if (":" in host) != bracketed else ""
+
+
+def _check_database(value: str) -> str:
+    if not value or re.match(r"sqlite:///.|postgres(ql)?://", value):
+        return ""
+    return "give sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+
+
+def _check_network(value: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(value)
+    except ValueError as error:
+        return f"give an IPv4 block such as 127.64.0.0/10 ({error})"
+    if not network.subnet_of(ipaddress.IPv4Network("127.0.0.0/8")):
+        return "the block must lie in 127.0.0.0/8, where Linux accepts connections without set-up"
+    if not 10 <= network.prefixlen <= 20:
+        return "the block must be between /10 (big) and /20 (small)"
+    if ipaddress.IPv4Address("127.0.0.1") in network:
+        return "the block must not contain 127.0.0.1, which is everybody's"
+    return ""
+
+
+def _check_zones(value: str) -> str:
+    zones = value.split(",")
+    if len(set(zones)) != len(zones) or not all(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", zone) for zone in zones):
+        return "give different zone names separated by commas, such as cn-east-3a,cn-east-3b"
+    return ""
+
+
+_CHECKS: dict[str, Callable[[str], str]] = {
+    "listen": _check_listen,
+    "database": _check_database,
+    "runtime": lambda value: "" if value in RUNTIMES else f"this version has {', '.join(RUNTIMES)}",
+    "region": lambda value: "" if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) else "give letters, digits, - and _, at most 64",
+    "availability_zones": _check_zones,
+    "network": _check_network,
+    "catalogue": lambda value: "" if not value or Path(value).is_file() else "there is no such file",
+    "log_level": lambda value: "" if value in LOG_LEVELS else f"give one of {', '.join(LOG_LEVELS)}",
+}
