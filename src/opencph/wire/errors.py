@@ -7,6 +7,9 @@ import msgspec
 #: Longest piece of a caller's value that an error message repeats, in characters.
 SHOWN_CHARACTERS = 64
 
+#: HTTP status -> title of an identity error.
+IDENTITY_TITLES: dict[int, str] = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
+
 
 class ErrorBody(msgspec.Struct, frozen=True):
     """What a refused call answers, from CPH and from the gateway in front of it (cph-api.md 2.1)."""
@@ -55,12 +58,10 @@ class CphError(Exception):
 class IdentityError(Exception):
     """A refusal of the identity service, answered in Keystone's shape. 401 Unauthorized, 400 Bad Request, ..."""
 
-    TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
-
     def __init__(self, status: int, message: str) -> None:
         self.status = status
         self.message = message
-        self.title = self.TITLES.get(status, "Error")
+        self.title = IDENTITY_TITLES.get(status, "Error")
         super().__init__(f"{status} {message}")
 
 
