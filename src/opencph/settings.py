@@ -117,6 +117,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.data / "run"
 
     @property
+    def log_directory(self) -> Path:
+        """Where every process appends to opencph.log."""
+        return self.data / "logs"
+
+    @property
     def listen_address(self) -> tuple[str, int]:
         """Host and port of the HTTP endpoint; the brackets of an IPv6 address removed."""
         host, _, port = self.listen.rpartition(":")

@@ -1,0 +1,109 @@
+"""What must stand before any part runs: the data directory, the only-one lock, a free port, the database and its first rows."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+
+from opencph.settings import Settings
+
+LOCK_WAIT_SECONDS = 5.0
+
+
+class StartError(Exception):
+    """OpenCPH cannot start. The message is one sentence that says why and what to do."""
+
+
+def prepare_directories(settings: Settings) -> None:
+    """Make the data directory and those in it, mode 0700. Raises StartError when it cannot be written."""
+    for directory in (settings.data, settings.run_directory, settings.log_directory, settings.data / "builtin"):
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if directory.stat().st_mode & 0o077:
+                directory.chmod(0o700)
+            probe = directory / f".write-{os.getpid()}"
+            probe.write_bytes(b"x")
+            probe.unlink()
+        except OSError as error:
+            raise StartError(
+                f"cannot write in the data directory {directory}: {error.strerror}; give another one with --data DIR"
+            ) from error
+
+
+class OnlyOne:
+    """The lock that keeps a second `opencph up` off the same data directory. Held until every process that has it is gone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.path: Path = settings.run_directory / "up.lock"
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = os.pread(self._fd, 32, 0).decode().strip()
+                if Path(f"/proc/{pid or 'unknown'}").exists() or time.monotonic() > deadline:
+                    os.close(self._fd)
+                    raise StartError(
+                        f"another `opencph up` (process {pid or 'unknown'}) uses {settings.data}; "
+                        "stop it, or give another directory with --data DIR"
+                    ) from None
+                time.sleep(0.02)  # its parts are ending after it was killed
+                continue
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+            return
+
+
+def check_port_is_free(settings: Settings) -> None:
+    """Raises StartError when something else listens on `settings.listen`, or the address is not this machine's."""
+    host, port = settings.listen_address
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        reasons = {
+            errno.EADDRINUSE: f"port {port} of {host} is taken by another process; stop it, or give --listen HOST:PORT",
+            errno.EADDRNOTAVAIL: f"{host} is not an address of this machine; give one with --listen HOST:PORT",
+            errno.EACCES: f"port {port} needs root; give one above 1023 with --listen HOST:PORT",
+        }
+        why = reasons.get(error.errno or 0, f"cannot listen on {settings.listen}: {error.strerror}; give --listen HOST:PORT")
+        raise StartError(why) from error
+
+
+def prepare_database(settings: Settings) -> None:
+    """Bring the schema up to date and make the first rows. Idempotent; several processes may do it at once."""
+    from opencph.fleet.catalogue import load_catalogue
+    from opencph.fleet.hosts import sync_hosts
+    from opencph.iam.bootstrap import bootstrap
+    from opencph.store.database import open_database
+    from opencph.store.migrate import migrate
+
+    migrate(settings.database_url)
+    database = open_database(settings.database_url)
+    try:
+        bootstrap(database, settings)
+        catalogue = load_catalogue(settings)
+        with database.write() as tx:
+            sync_hosts(tx, settings, catalogue)
+    finally:
+        database.close()
+
+
+def write_credentials(settings: Settings, endpoint: str) -> None:
+    """Write `DATA/credentials.json` now that the endpoint is known."""
+    from opencph.iam import bootstrap
+    from opencph.store.database import open_database
+
+    database = open_database(settings.database_url)
+    try:
+        bootstrap.write_credentials(database, settings, endpoint)
+    finally:
+        database.close()
