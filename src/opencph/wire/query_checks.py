@@ -1,0 +1,141 @@
+"""Checks of the query parameters of the list operations (cph-api.md sections 4 and 8). Pure. An empty text counts as left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from opencph.wire.checks import check_id
+from opencph.wire.errors import CphError, shown
+from opencph.wire.images import ListCloudPhoneImagesQuery
+from opencph.wire.jobs import ListJobsQuery
+from opencph.wire.models import ListCloudPhoneModelsQuery, ListCloudPhoneServerModelsQuery
+from opencph.wire.phones import ListCloudPhonesQuery
+from opencph.wire.servers import ListCloudPhoneServersQuery
+
+Query = Mapping[str, str]
+
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 100
+LIMIT_MAX_PHONES = 200
+LIMIT_MAX_IMAGES = 500
+REQUEST_IDS_MAX = 20
+FILTER_MAX_BYTES = 256
+
+PHONE_STATUSES = (0, 1, 2, 3, 4, 6, 7, 8, -5, -6, -7, -8, -9)
+SERVER_STATUSES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 13)
+IMAGE_TYPES = ("public", "private", "share", "all")
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+def list_cloud_phone_servers(query: Query) -> ListCloudPhoneServersQuery:
+    """Check the query of ListCloudPhoneServers."""
+    version = query.get("network_version", "").lower() or None
+    if version not in (None, "v1", "v2"):
+        raise CphError("CPS.0240", f"network_version {shown(version)}: must be v1 or v2")
+    return ListCloudPhoneServersQuery(
+        offset=_offset(query),
+        limit=_limit(query, LIMIT_MAX),
+        server_name=_text(query, "server_name", "CPS.0087"),
+        server_id=_server_id(query),
+        network_version=version,
+        phone_model_name=_text(query, "phone_model_name", "CPS.0028"),
+        create_since=_integer(query, "create_since", "CPS.0174", low=0),
+        create_until=_integer(query, "create_until", "CPS.0174", low=0),
+        status=_choice(query, "status", "CPS.0010", SERVER_STATUSES),
+    )
+
+
+def list_cloud_phones(query: Query) -> ListCloudPhonesQuery:
+    """Check the query of ListCloudPhones."""
+    return ListCloudPhonesQuery(
+        offset=_offset(query),
+        limit=_limit(query, LIMIT_MAX_PHONES),
+        phone_name=_text(query, "phone_name", "CPS.0025"),
+        server_id=_server_id(query),
+        status=_choice(query, "status", "CPS.0010", PHONE_STATUSES),
+        type=_choice(query, "type", "CPS.0116", (0, 1)),
+    )
+
+
+def list_cloud_phone_server_models(query: Query) -> ListCloudPhoneServerModelsQuery:
+    """Check the query of ListCloudPhoneServerModels."""
+    return ListCloudPhoneServerModelsQuery(
+        product_type=_choice(query, "product_type", "CPS.0144", (0, 1)),
+        marker=_text(query, "marker", "CPS.0002"),
+        limit=_limit(query, LIMIT_MAX),
+    )
+
+
+def list_cloud_phone_models(query: Query) -> ListCloudPhoneModelsQuery:
+    """Check the query of ListCloudPhoneModels."""
+    return ListCloudPhoneModelsQuery(
+        status=_choice(query, "status", "CPS.0010", (0, 1)),
+        offset=_offset(query),
+        limit=_limit(query, LIMIT_MAX),
+    )
+
+
+def list_cloud_phone_images(query: Query) -> ListCloudPhoneImagesQuery:
+    """Check the query of ListCloudPhoneImages."""
+    image_type = query.get("image_type") or "all"
+    if image_type not in IMAGE_TYPES:
+        raise CphError("CPS.0116", f"image_type {shown(image_type)}: must be one of {', '.join(IMAGE_TYPES)}")
+    return ListCloudPhoneImagesQuery(
+        image_type=image_type,
+        marker=_text(query, "marker", "CPS.0002"),
+        limit=_limit(query, LIMIT_MAX_IMAGES, default=LIMIT_MAX_IMAGES),
+    )
+
+
+def list_jobs(query: Query) -> ListJobsQuery:
+    """Check the query of ListJobs. `request_ids` wins when both are given; ids come back in lower case, each once."""
+    given = query.get("request_ids") or query.get("request_id") or ""
+    request_ids = tuple(dict.fromkeys(one for one in (part.strip().lower() for part in given.split(",")) if one))
+    if not request_ids:
+        raise CphError("CPS.0049", "give request_id, or request_ids separated by commas")
+    if len(request_ids) > REQUEST_IDS_MAX:
+        raise CphError("CPS.0161", f"request_ids has {len(request_ids)} ids: at most {REQUEST_IDS_MAX}")
+    return ListJobsQuery(request_ids=request_ids, offset=_offset(query), limit=_limit(query, LIMIT_MAX))
+
+
+def _integer(query: Query, field: str, code: str, *, low: int = -(2**62), high: int = 2**62) -> int | None:
+    text = query.get(field)
+    if text is None:
+        return None
+    if _INTEGER.fullmatch(text) is None:
+        raise CphError(code, f"{field} {shown(text)}: must be an integer")
+    number = int(text)
+    if not low <= number <= high:
+        limit = f"at least {low}" if high == 2**62 else f"{low} to {high}"
+        raise CphError(code, f"{field} {number}: must be {limit}")
+    return number
+
+
+def _offset(query: Query) -> int:
+    return _integer(query, "offset", "CPS.0002", low=0) or 0
+
+
+def _limit(query: Query, high: int, *, default: int = LIMIT_DEFAULT) -> int:
+    limit = _integer(query, "limit", "CPS.0002", low=1, high=high)
+    return default if limit is None else limit
+
+
+def _choice(query: Query, field: str, code: str, choices: Collection[int]) -> int | None:
+    number = _integer(query, field, code)
+    if number is not None and number not in choices:
+        raise CphError(code, f"{field} {number}: must be one of {', '.join(map(str, choices))}")
+    return number
+
+
+def _text(query: Query, field: str, code: str) -> str | None:
+    text = query.get(field) or None
+    if text is not None and len(text.encode()) > FILTER_MAX_BYTES:
+        raise CphError(code, f"{field} {shown(text)} has {len(text.encode())} bytes: at most {FILTER_MAX_BYTES} bytes")
+    return text
+
+
+def _server_id(query: Query) -> str | None:
+    text = query.get("server_id")
+    return check_id(text, "CPS.0016", "server_id") if text else None
