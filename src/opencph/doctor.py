@@ -39,7 +39,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 def _first_line(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)  # noqa: S603 (ours)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"does not run: {error}"
     return ((done.stdout or done.stderr).strip().splitlines() or [f"ended with status {done.returncode}"])[0]
@@ -93,14 +93,14 @@ def _postgresql(settings: Settings) -> Finding:
         except (StoreError, ImportError) as error:
             return Finding("PostgreSQL", "missing", str(error), "start the server, or check --database")
         return Finding("PostgreSQL", "ok", settings.database_shown)
-    servers = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [shutil.which("postgres")]
-    if servers[-1] is None:
+    found = shutil.which("postgres") or next(
+        map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True)), None
+    )
+    if found is None:
         return Finding(
             "PostgreSQL", "note", "not installed; SQLite is used", "sudo apt-get install postgresql (for several machines)"
         )
-    return Finding(
-        "PostgreSQL", "ok", f"{_first_line(str(servers[-1]), '--version')}; SQLite is used unless --database says otherwise"
-    )
+    return Finding("PostgreSQL", "ok", f"{_first_line(found, '--version')}; SQLite is used unless --database says otherwise")
 
 
 def _docker(_: Settings) -> Finding:
@@ -116,7 +116,7 @@ def _kubectl(_: Settings) -> Finding:
 
 
 def _open_files(_: Settings) -> Finding:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     count = "unlimited" if hard == resource.RLIM_INFINITY else f"{hard:,} per process"
     if hard != resource.RLIM_INFINITY and hard < OPEN_FILES_MIN:
         return Finding(
@@ -132,8 +132,8 @@ def _addresses(settings: Settings) -> Finding:
     network = ipaddress.IPv4Network(settings.network)
     for address in (network[4], network[-2]):
         try:
-            with socket.socket() as probe:
-                probe.bind((str(address), 0))
+            with socket.socket() as listener:
+                listener.bind((str(address), 0))
         except OSError as error:
             fix = f"sudo ip route add local {network} dev lo"
             return Finding("addresses", "missing", f"cannot listen on {address}: {error.strerror}", fix)
@@ -142,8 +142,8 @@ def _addresses(settings: Settings) -> Finding:
 
 def _ipv6(_: Settings) -> Finding:
     try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("fd00:0:0:1::1", 0))
+        with socket.socket(socket.AF_INET6) as listener:
+            listener.bind(("fd00:0:0:1::1", 0))
     except OSError as error:
         fix = "sudo ip -6 route add local fd00::/16 dev lo"
         return Finding("IPv6 of phones", "note", f"fd00::/16 does not lead here ({error.strerror}); phones answer on IPv4", fix)

@@ -1,6 +1,7 @@
 """How every process logs: structlog and the standard library, one stream. Says nothing about what is logged.
 
-Lines go to stderr (readable on a terminal, JSON otherwise) and, as JSON, to `DATA/logs/opencph.log`, which every process appends to.
+Lines go to stderr (readable on a terminal, JSON otherwise) and, as JSON, to `DATA/logs/opencph.log`, to which every process
+appends.
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ def configure(level: str, *, process: str, directory: Path | None = None) -> Non
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _process_adder(process),
         redact,
@@ -48,17 +48,17 @@ def configure(level: str, *, process: str, directory: Path | None = None) -> Non
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared[:3],
             structlog.stdlib.PositionalArgumentsFormatter(),
-            *shared[4:],
+            *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+    before = [structlog.stdlib.ExtraAdder(), *shared]  # records of the standard library carry their values as attributes
     machine = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        foreign_pre_chain=before,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
@@ -66,7 +66,7 @@ def configure(level: str, *, process: str, directory: Path | None = None) -> Non
         ],
     )
     stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(_for_people(shared) if sys.stderr.isatty() else machine)
+    stream.setFormatter(_for_people(before) if sys.stderr.isatty() else machine)
     handlers: list[logging.Handler] = [stream]
     if directory is not None:
         file = logging.handlers.WatchedFileHandler(directory / FILE_NAME, encoding="utf-8", delay=True)
@@ -99,9 +99,9 @@ def _process_adder(process: str) -> Any:
     return add
 
 
-def _for_people(shared: list[Any]) -> logging.Formatter:
+def _for_people(before: list[Any]) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        foreign_pre_chain=before,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),

@@ -1,0 +1,58 @@
+# OpenCPH. Every target works alone from a bare checkout: it makes .venv and installs what it needs, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SHELL_OF_PHONES := bwrap:bubblewrap toybox:toybox mksh:mksh
+PEERS := adb:adb ssh:openssh-client
+POSTGRESQL := /usr/lib/postgresql/*/bin/postgres:postgresql
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test lint bench clean
+
+help: ## say what there is
+	@echo 'OpenCPH: the Huawei Cloud CPH API on your own machines'
+	@echo
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo 'ARGS passes options on: make up ARGS="--listen 127.0.0.1:9000", make test ARGS="tests/cli -x", make bench ROWS="buy change"'
+
+up: $(VENV)/.base ## start it and leave it running; Ctrl-C ends it
+	@tools/debian-packages $(SHELL_OF_PHONES)
+	@exec $(BIN)/opencph up $(ARGS)
+
+demo: $(VENV)/.demo ## buy a server, use a phone, change the server: the main job on an empty directory
+	@tools/debian-packages $(SHELL_OF_PHONES) adb:adb
+	@exec $(BIN)/python demo/main_job.py $(ARGS)
+
+test: $(VENV)/.test ## run every test, PostgreSQL's too
+	@tools/debian-packages $(SHELL_OF_PHONES) $(PEERS) $(POSTGRESQL)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test ## ruff, mypy (strict), import rules, generated pages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python docs/settings_page.py --check
+
+bench: $(VENV)/.test ## measure the numbers of docs/numbers.md; ROWS="buy change" chooses
+	@tools/debian-packages $(SHELL_OF_PHONES) wrk:wrk
+	@exec $(BIN)/python -m bench $(ROWS) $(ARGS)
+
+clean: ## remove .venv, caches and builds
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo 'OpenCPH needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3' >&2; exit 1; }
+	@echo 'making $(VENV) (once)'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'python3 cannot make a virtual environment: sudo apt-get install python3-venv' >&2; exit 1; }
+
+# What is installed in .venv: .base runs it, .demo adds the vendor's SDK, .test adds the tests' peers and the linters.
+$(VENV)/.base $(VENV)/.demo $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'installing Python packages (once)'
+	@$(PIP_INSTALL) -e '.$(if $(filter-out .base,$(@F)),[$(@F:.%=%)])'
+	@touch $@ $(if $(filter .test,$(@F)),$(VENV)/.demo) $(VENV)/.base

@@ -1,0 +1,286 @@
+"""`opencph status`: what runs now, read straight from the database. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from sqlalchemy import bindparam, func, select
+
+from opencph.jobs import FAILED, RUNNING
+from opencph.settings import Settings
+from opencph.store.database import Query, StoreError, open_database
+from opencph.store.tables import eips, generations, hosts, jobs, phones, processes, projects, quotas, servers
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+REFRESH_SECONDS = 1.0
+PROCESS_SILENT_MS = 15_000
+RECENT_MS = 24 * 3600 * 1000
+SHOWN_AT_MOST = 30
+
+# cph-api.md section 5
+SERVER_STATUS = {
+    0: "creating", 1: "creating", 2: "abnormal", 3: "creating or changing", 4: "creating", 5: "normal", 6: "deleted",
+    8: "frozen", 10: "stopped", 11: "stopping", 12: "stop failed", 13: "starting",
+}  # fmt: skip
+PHONE_STATUS = {
+    1: "creating", 2: "running", 3: "resetting", 4: "restarting", 6: "frozen", 7: "stopping", 8: "stopped",
+    -5: "reset failed", -6: "restart failed", -7: "abnormal", -8: "create failed", -9: "stop failed",
+}  # fmt: skip
+
+
+class Process(NamedTuple):
+    """One api, worker or gateway process."""
+
+    kind: str
+    host_name: str
+    pid: int
+    start_ms: int
+    heartbeat_ms: int
+
+
+class Server(NamedTuple):
+    """One server as it serves."""
+
+    server_id: str
+    name: str
+    status: int
+    server_model_name: str
+    phone_model_name: str
+    availability_zone: str
+    phone_count: int
+    running: int
+
+
+class Failure(NamedTuple):
+    """A job that failed lately."""
+
+    kind: str
+    server_id: str | None
+    error_code: str | None
+    error_msg: str | None
+    end_ms: int
+
+
+class Used(NamedTuple):
+    """How much of something is used."""
+
+    name: str
+    used: int
+    limit: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Everything that `opencph status` shows."""
+
+    database: str
+    processes: list[Process]
+    servers: int
+    newest_servers: list[Server]
+    phones: dict[str, int]
+    jobs_running: dict[str, int]
+    jobs_failed_24h: list[Failure]
+    capacity: list[Used]
+    quota: list[Used]
+
+
+_serving = generations.c.generation_id == servers.c.generation_id
+
+PROCESSES = Query(
+    select(processes.c.kind, processes.c.host_name, processes.c.pid, processes.c.start_ms, processes.c.heartbeat_ms)
+    .where(processes.c.heartbeat_ms > bindparam("since"))
+    .order_by(processes.c.kind, processes.c.start_ms),
+    Process,
+)
+SERVER_COUNT = Query(select(func.count()).select_from(servers), int)
+NEWEST_SERVERS = Query(
+    select(
+        servers.c.server_id,
+        servers.c.name,
+        servers.c.status,
+        generations.c.server_model_name,
+        generations.c.phone_model_name,
+        generations.c.availability_zone,
+        generations.c.phone_count,
+        select(func.count())
+        .where(phones.c.generation_id == generations.c.generation_id, phones.c.status == 2)
+        .correlate(generations)
+        .scalar_subquery(),
+    )
+    .join(generations, _serving)
+    .order_by(servers.c.seq.desc())
+    .limit(SHOWN_AT_MOST),
+    Server,
+)
+PHONES_BY_STATUS = Query(
+    select(phones.c.status, func.count())
+    .join(servers, servers.c.generation_id == phones.c.generation_id)
+    .group_by(phones.c.status),
+    lambda status, count: (int(status), int(count)),
+)
+JOBS_RUNNING = Query(
+    select(jobs.c.kind, func.count()).where(jobs.c.status == RUNNING).group_by(jobs.c.kind),
+    lambda kind, count: (str(kind), int(count)),
+)
+JOBS_FAILED = Query(
+    select(jobs.c.kind, jobs.c.server_id, jobs.c.error_code, jobs.c.error_msg, jobs.c.end_ms)
+    .where(jobs.c.status == FAILED, jobs.c.end_ms > bindparam("since"))
+    .order_by(jobs.c.end_ms.desc())
+    .limit(SHOWN_AT_MOST),
+    Failure,
+)
+CAPACITY = Query(
+    select(hosts.c.host_id, func.coalesce(func.sum(generations.c.phone_count), 0), hosts.c.phone_capacity)
+    .outerjoin(generations, generations.c.host_id == hosts.c.host_id)
+    .group_by(hosts.c.host_id, hosts.c.phone_capacity)
+    .order_by(hosts.c.host_id),
+    Used,
+)
+_used = {
+    "servers": select(func.count()).select_from(generations).where(generations.c.project_id == quotas.c.project_id),
+    "phones": select(func.coalesce(func.sum(generations.c.phone_count), 0)).where(generations.c.project_id == quotas.c.project_id),
+    "eips": select(func.count()).select_from(eips).where(eips.c.project_id == quotas.c.project_id),
+}
+QUOTA = {
+    resource: Query(
+        select(projects.c.name, used.correlate(quotas).scalar_subquery(), quotas.c.quota_limit)
+        .select_from(quotas.join(projects, projects.c.project_id == quotas.c.project_id))
+        .where(quotas.c.resource == resource)
+        .order_by(projects.c.name),
+        Used,
+    )
+    for resource, used in _used.items()
+}
+
+
+def read_status(settings: Settings) -> Status:
+    """Read it all in one snapshot. Raises StoreError."""
+    now = time.time_ns() // 1_000_000
+    database = open_database(settings.database_url)
+    try:
+        with database.read() as tx:
+            by_status = Counter[str]()
+            for status, count in tx.rows(PHONES_BY_STATUS):
+                by_status[PHONE_STATUS.get(status, str(status))] += count
+            return Status(
+                database=settings.database_shown,
+                processes=tx.rows(PROCESSES, since=now - PROCESS_SILENT_MS),
+                servers=tx.row(SERVER_COUNT) or 0,
+                newest_servers=tx.rows(NEWEST_SERVERS),
+                phones=dict(by_status),
+                jobs_running=dict(tx.rows(JOBS_RUNNING)),
+                jobs_failed_24h=tx.rows(JOBS_FAILED, since=now - RECENT_MS),
+                capacity=[used._replace(name=f"phones on {used.name}") for used in tx.rows(CAPACITY)],
+                quota=[
+                    used._replace(name=f"{resource} of {used.name}") for resource, query in QUOTA.items() for used in tx.rows(query)
+                ],
+            )
+    finally:
+        database.close()
+
+
+def status(settings: Settings, *, as_json: bool = False, watch: bool = False) -> int:
+    """Print the status, once or until Ctrl-C. Returns 0 when api, worker and gateway run, 1 when not, or when nothing is there."""
+    if settings.database_url.startswith("sqlite:///") and not Path(settings.database_url.removeprefix("sqlite:///")).exists():
+        print(f"nothing has been started with {settings.data} yet: opencph up --data {settings.data}", file=sys.stderr)
+        return 1
+    try:
+        now = read_status(settings)
+        if as_json:
+            print(json.dumps(_as_builtins(now), indent=2))
+        elif watch:
+            _watch(settings, now)
+        else:
+            from rich.console import Console
+
+            Console(highlight=False).print(*_render(now), sep="\n")
+    except StoreError as error:
+        print(f"opencph status: {error}", file=sys.stderr)
+        return 1
+    return 0 if {"api", "worker", "gateway"} <= {process.kind for process in now.processes} else 1
+
+
+def _as_builtins(now: Status) -> dict[str, object]:
+    def records(rows: Sequence[NamedTuple]) -> list[dict[str, object]]:
+        return [row._asdict() for row in rows]
+
+    plain = msgspec.structs.asdict(now)
+    return {name: records(value) if isinstance(value, list) else value for name, value in plain.items()}
+
+
+def _watch(settings: Settings, now: Status) -> None:
+    from rich.console import Group
+    from rich.live import Live
+
+    with suppress(KeyboardInterrupt), Live(Group(*_render(now)), screen=sys.stdout.isatty(), auto_refresh=False) as live:
+        while True:
+            time.sleep(REFRESH_SECONDS)
+            live.update(Group(*_render(read_status(settings))), refresh=True)
+
+
+def _render(now: Status) -> list[RenderableType]:
+    from rich.markup import escape
+    from rich.table import Table
+
+    def table(title: str, *columns: str) -> Table:
+        made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in columns:
+            made.add_column(
+                column, style=None, header_style="dim", justify="right" if column in ("used", "limit", "phones") else "left"
+            )
+        return made
+
+    clock = time.time_ns() // 1_000_000
+    parts = table("Processes", "part", "host", "pid", "up for")
+    for process in now.processes:
+        parts.add_row(process.kind, process.host_name, str(process.pid), _duration(clock - process.start_ms))
+    for kind in ("api", "worker", "gateway"):
+        if kind not in {process.kind for process in now.processes}:
+            parts.add_row(f"[red]{kind}[/]", "[red]not running[/]", "", "")
+    shown: list[RenderableType] = [f"database {now.database}", parts]
+    if now.newest_servers:
+        title = (
+            f"Servers ({now.servers})" if now.servers <= SHOWN_AT_MOST else f"Servers (the newest {SHOWN_AT_MOST} of {now.servers})"
+        )
+        rows = table(title, "name", "server_id", "status", "flavor", "zone", "phones")
+        for server in now.newest_servers:
+            colour = {5: "green", 2: "red"}.get(server.status, "yellow")
+            rows.add_row(
+                escape(server.name),
+                server.server_id,
+                f"[{colour}]{SERVER_STATUS.get(server.status, server.status)}[/]",
+                server.phone_model_name,
+                server.availability_zone,
+                f"{server.running}/{server.phone_count} running",
+            )
+        shown.append(rows)
+    listed = ", ".join(f"{count:,} {state}" for state, count in sorted(now.phones.items())) or "none"
+    running = ", ".join(f"{count:,} {kind}" for kind, count in sorted(now.jobs_running.items())) or "none"
+    shown += [f"[bold]Phones[/]        {listed}", f"[bold]Jobs running[/]  {running}"]
+    if now.jobs_failed_24h:
+        failures = table("Jobs that failed in the last 24 hours", "kind", "server_id", "ago", "why")
+        for job in now.jobs_failed_24h:
+            why = f"{job.error_code or ''} {job.error_msg or ''}".strip()
+            failures.add_row(job.kind, job.server_id or "", _duration(clock - job.end_ms), escape(why))
+        shown.append(failures)
+    limits = table("Capacity and quota", "what", "used", "limit")
+    for used in (*now.capacity, *now.quota):
+        limits.add_row(used.name, f"{used.used:,}", f"{used.limit:,}")
+    return [*shown, limits]
+
+
+def _duration(milliseconds: int) -> str:
+    seconds = max(0, milliseconds // 1000)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
