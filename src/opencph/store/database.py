@@ -18,10 +18,11 @@ from sqlalchemy.engine.interfaces import Dialect as EngineDialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import BindParameter
-from sqlalchemy.types import Boolean, Text
+from sqlalchemy.types import BigInteger, Boolean, Text
 
 Dialect = Literal["sqlite", "postgresql"]
 Value = str | int | bytes | float | None
+Compiled = tuple[str, dict[str, Value]]
 Row = TypeVar("Row")
 
 _DIALECTS: dict[Dialect, EngineDialect] = {
@@ -76,6 +77,23 @@ def json_list(values: Iterable[str]) -> str:
     return json.dumps(list(values))
 
 
+class now_ms(ColumnElement[int]):  # noqa: N801 (reads as the SQL function it is)
+    """The database's own clock, in milliseconds since the epoch: one clock for workers on several machines."""
+
+    inherit_cache = True
+    type = BigInteger()
+
+
+@compiles(now_ms, "sqlite")
+def _now_ms_sqlite(element: now_ms, compiler: Any, **kw: Any) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+
+@compiles(now_ms, "postgresql")
+def _now_ms_postgresql(element: now_ms, compiler: Any, **kw: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
 class Query(Generic[Row]):
     """A named statement and the type of its rows.
 
@@ -83,21 +101,27 @@ class Query(Generic[Row]):
     column. Parameters are `bindparam("name")` in the statement and keyword arguments when it runs; every one must be given.
     """
 
-    __slots__ = ("_compiled", "row", "statement")
+    __slots__ = ("postgresql", "row", "sqlite", "statement")
 
     def __init__(self, statement: Executable, row: Callable[..., Row]) -> None:
         self.statement = statement
         self.row = row
-        self._compiled: dict[Dialect, tuple[str, dict[str, Value]]] = {}
+        self.sqlite: Compiled | None = None
+        self.postgresql: Compiled | None = None
 
-    def compiled(self, dialect: Dialect) -> tuple[str, dict[str, Value]]:
+    def compiled(self, dialect: Dialect) -> Compiled:
         """The SQL text in `dialect` and the literal values the statement itself carries (`== 1`, `limit(1)`)."""
-        found = self._compiled.get(dialect)
+        found = self.sqlite if dialect == "sqlite" else self.postgresql
         if found is None:
             compiled = self.statement.compile(dialect=_DIALECTS[dialect])  # type: ignore[attr-defined]
             aliases = "%("  # SQLAlchemy's own second name of a literal
-            literals = {n: b.value for n, b in compiled.binds.items() if not b.required and not n.startswith(aliases)}
-            found = self._compiled[dialect] = (str(compiled), literals)
+            binds: Mapping[str, BindParameter[Any]] = getattr(compiled, "binds", {})  # DDL has none
+            literals = {n: b.value for n, b in binds.items() if not b.required and not n.startswith(aliases)}
+            found = (str(compiled), literals)
+            if dialect == "sqlite":
+                self.sqlite = found
+            else:
+                self.postgresql = found
         return found
 
 
@@ -117,7 +141,7 @@ def command(statement: Executable) -> Query[tuple[Value, ...]]:
 
 
 class Transaction(Protocol):
-    """One transaction. All errors of the driver arrive as StoreError."""
+    """One transaction. All errors of the driver arrive as StoreError; after one it can only be left, and rolls back."""
 
     dialect: Dialect
 
@@ -143,12 +167,20 @@ class Transaction(Protocol):
 
 
 class Database(Protocol):
-    """A database. Safe to use from several threads; every thread gets its own connection."""
+    """A database. Safe to use from several threads, and in a forked child, which opens connections of its own."""
 
     dialect: Dialect
     url: str
     #: True where a read is a few microseconds in this process and may run on an event loop (SQLite).
     reads_inline: bool
+
+    def row(self, query: Query[Row], **params: Value) -> Row | None:
+        """The first row of one reading statement, or None, without a transaction around it: the cheapest read there is."""
+        ...
+
+    def rows(self, query: Query[Row], **params: Value) -> list[Row]:
+        """Every row of one reading statement, without a transaction around it."""
+        ...
 
     def read(self) -> AbstractContextManager[Transaction]:
         """A consistent snapshot for reading."""
@@ -161,8 +193,9 @@ class Database(Protocol):
     def wait_for_change(self, seconds: float) -> bool:
         """Block until another connection has committed something, at most `seconds`. True if it may have.
 
-        SQLite watches `PRAGMA data_version` every 20 ms; PostgreSQL listens on the channel `opencph`, which every write
-        transaction notifies. Call it from a thread of its own.
+        SQLite watches `PRAGMA data_version` every 10 ms; PostgreSQL listens on the channel `opencph`, which every write
+        transaction notifies. The first call of a thread is True at once, since what happened before is not known. Call it from
+        a thread of its own; raises StoreUnavailableError while the database is away.
         """
         ...
 
@@ -178,7 +211,9 @@ def open_database(url: str) -> Database:
 
         return SqliteDatabase(url)
     if url.startswith(("postgresql://", "postgres://")):
-        from opencph.store.postgresql import PostgresqlDatabase
-
+        try:
+            from opencph.store.postgresql import PostgresqlDatabase
+        except ModuleNotFoundError as error:
+            raise StoreUnavailableError(f"PostgreSQL needs the package {error.name}: pip install 'opencph[postgresql]'") from error
         return PostgresqlDatabase(url)
     raise StoreUnavailableError(f"database URL {url.split('://')[0]!r}: use sqlite:///PATH or postgresql://USER@HOST/NAME")

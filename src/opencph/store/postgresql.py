@@ -1,16 +1,21 @@
-"""The database port on PostgreSQL, through psycopg 3 and its connection pool."""
+"""The database port on PostgreSQL, through psycopg 3 and a small pool of connections."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import select
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any
 
 import psycopg
 from psycopg import errors
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
 from opencph.store.database import (
     Dialect,
@@ -23,22 +28,85 @@ from opencph.store.database import (
     Value,
 )
 
-LOCK_TIMEOUT_MS = 5_000
-POOL_SIZE_MAX = 16
-POOL_WAIT_SECONDS = 5.0
+Connection = psycopg.Connection[tuple[Any, ...]]
+
 CHANNEL = "opencph"
+CONNECT_TIMEOUT_SECONDS = 5
+CONNECTIONS_MAX = 16  # per process
+CONNECTION_WAIT_SECONDS = 5.0
+#: a waiter gives up, a statement is cut off, and a transaction whose process has stopped lets go of its locks
+SESSION_OPTIONS = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"
 
 
-def _translate(error: psycopg.Error | PoolTimeout) -> StoreError:
+def _translate(error: psycopg.Error) -> StoreError:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
     if isinstance(error, errors.IntegrityError):
-        return StoreConflictError(str(error).splitlines()[0])
+        return StoreConflictError(first_line)
     if isinstance(error, errors.LockNotAvailable | errors.DeadlockDetected | errors.SerializationFailure):
         return StoreBusyError("the database is locked by another process")
+    if isinstance(error, errors.QueryCanceled):
+        return StoreBusyError(f"the database took too long: {first_line}")
     if isinstance(error, errors.DiskFull):
         return StoreUnavailableError("the database cannot be written: no space left on its disk")
-    if isinstance(error, psycopg.OperationalError | PoolTimeout):
-        return StoreUnavailableError(f"the database cannot be reached: {str(error).splitlines()[0]}")
-    return StoreError(str(error).splitlines()[0])
+    if isinstance(error, errors.InvalidCatalogName | errors.InvalidAuthorizationSpecification):
+        return StoreUnavailableError(f"the database cannot be opened: {first_line}")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | errors.IdleInTransactionSessionTimeout):
+        return StoreUnavailableError(f"the database cannot be reached: {first_line}")
+    return StoreError(first_line)
+
+
+class _Pool:
+    """Connections at rest, the warmest on top. No threads of its own, and nothing to heal: what is broken is thrown away."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._idle: list[Connection] = []
+        self._free = threading.Semaphore(CONNECTIONS_MAX)
+        self._closed = False
+
+    def take(self) -> Connection:
+        if not self._free.acquire(timeout=CONNECTION_WAIT_SECONDS):
+            raise StoreBusyError(f"all {CONNECTIONS_MAX} database connections of this process are busy")
+        try:
+            while True:
+                try:
+                    connection = self._idle.pop()
+                except IndexError:
+                    return connect(self._conninfo)
+                if _is_quiet(connection):
+                    return connection
+                connection.close()
+        except BaseException as error:
+            self._free.release()
+            if isinstance(error, psycopg.Error):
+                raise _translate(error) from error
+            raise
+
+    def give(self, connection: Connection) -> None:
+        if self._closed or connection.closed or connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            connection.close()
+        else:
+            self._idle.append(connection)
+        self._free.release()
+
+    def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+
+def connect(conninfo: str) -> Connection:
+    """A new connection; transactions are begun by hand. Raises psycopg.Error."""
+    return psycopg.connect(conninfo, autocommit=True)
+
+
+def _is_quiet(connection: Connection) -> bool:
+    """False when the server has something to say to a connection at rest, which is that it has gone."""
+    if connection.closed:
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return not poll.poll(0)
 
 
 class PostgresqlTransaction:
@@ -47,34 +115,96 @@ class PostgresqlTransaction:
     dialect: Dialect = "postgresql"
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def _execute(self, query: Query[Any], params: dict[str, Value]) -> psycopg.Cursor[tuple[Any, ...]]:
-        sql, literals = query.compiled("postgresql")
-        return self._connection.execute(sql, {**literals, **params} if literals else params)
-
     def rows(self, query: Query[Row], **params: Value) -> list[Row]:
+        sql, literals = query.postgresql or query.compiled("postgresql")
+        if literals:
+            params.update(literals)
         make = query.row
-        return [make(*columns) for columns in self._execute(query, params)]
+        try:
+            return [make(*columns) for columns in self._connection.execute(sql, params).fetchall()]
+        except psycopg.Error as error:
+            raise _translate(error) from error
 
     def row(self, query: Query[Row], **params: Value) -> Row | None:
-        columns = self._execute(query, params).fetchone()
+        sql, literals = query.postgresql or query.compiled("postgresql")
+        if literals:
+            params.update(literals)
+        try:
+            columns = self._connection.execute(sql, params).fetchone()
+        except psycopg.Error as error:
+            raise _translate(error) from error
         return None if columns is None else query.row(*columns)
 
     def run(self, query: Query[Any], **params: Value) -> int:
-        return self._execute(query, params).rowcount
+        sql, literals = query.postgresql or query.compiled("postgresql")
+        if literals:
+            params.update(literals)
+        try:
+            return self._connection.execute(sql, params).rowcount
+        except psycopg.Error as error:
+            raise _translate(error) from error
 
     def run_many(self, query: Query[Any], params: Sequence[Mapping[str, Value]]) -> None:
         if not params:
             return
-        sql, literals = query.compiled("postgresql")
-        with self._connection.cursor() as cursor:
-            cursor.executemany(sql, [{**literals, **one} for one in params])
+        sql, literals = query.postgresql or query.compiled("postgresql")
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(sql, [{**literals, **one} for one in params])
+        except psycopg.Error as error:
+            raise _translate(error) from error
 
     def lock(self, name: str) -> None:
         number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
-        self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
+        try:
+            self._connection.execute("SELECT pg_advisory_xact_lock(%s::bigint)", (number,))
+        except psycopg.Error as error:
+            raise _translate(error) from error
+
+
+class _Block:
+    """A transaction as a `with` block: begin and end are one round trip each."""
+
+    __slots__ = ("_begin", "_connection", "_end", "_pool")
+
+    def __init__(self, pool: _Pool, begin: str, end: str) -> None:
+        self._pool = pool
+        self._begin = begin
+        self._end = end
+
+    def __enter__(self) -> PostgresqlTransaction:
+        self._connection = connection = self._pool.take()
+        try:
+            connection.execute(self._begin)
+        except BaseException as error:
+            connection.close()
+            self._pool.give(connection)
+            if isinstance(error, psycopg.Error):
+                raise _translate(error) from error
+            raise
+        return PostgresqlTransaction(connection)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        connection = self._connection
+        try:
+            if kind is None:
+                connection.execute(self._end)
+        except psycopg.Error as failure:
+            raise _translate(failure) from failure
+        finally:
+            try:
+                if not connection.closed and connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                    connection.execute("ROLLBACK")
+            except psycopg.Error:
+                connection.close()
+            self._pool.give(connection)
+
+
+_open: weakref.WeakSet[PostgresqlDatabase] = weakref.WeakSet()
+_abandoned: list[object] = []
 
 
 class PostgresqlDatabase:
@@ -85,45 +215,56 @@ class PostgresqlDatabase:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.Error as error:
+            raise StoreUnavailableError(f"database URL: {str(error).strip()}") from error
+        options = f"{SESSION_OPTIONS} {given.pop('options', None) or ''}".strip()
+        given.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
+        given.setdefault("application_name", "opencph")
+        given.setdefault("tcp_user_timeout", 10_000)  # ms; a machine that vanished is noticed
+        self._conninfo = make_conninfo("", **given, options=options)
+        self._start_afresh()
+        self._pool.give(self._pool.take())  # fail now, not at the first request
+        _open.add(self)
+
+    def _start_afresh(self) -> None:
         self._local = threading.local()
-        self._listeners: list[psycopg.Connection[tuple[Any, ...]]] = []
-        self._pool = ConnectionPool(
-            url,
-            min_size=1,
-            max_size=POOL_SIZE_MAX,
-            timeout=POOL_WAIT_SECONDS,
-            kwargs={"autocommit": False, "options": f"-c lock_timeout={LOCK_TIMEOUT_MS}"},
-            open=False,
-        )
-        try:
-            self._pool.open(wait=True, timeout=POOL_WAIT_SECONDS)
-        except (psycopg.Error, PoolTimeout) as error:
-            self._pool.close()
-            raise _translate(error) from error
+        self._listeners: list[Connection] = []
+        self._pool = _Pool(self._conninfo)
 
-    @contextmanager
-    def read(self) -> Iterator[PostgresqlTransaction]:
-        try:
-            with self._pool.connection() as connection:
-                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                yield PostgresqlTransaction(connection)
-        except (psycopg.Error, PoolTimeout) as error:
-            raise _translate(error) from error
+    def _abandon(self) -> None:
+        """In a forked child: forget the parent's connections; what we would say on them the server would hear from the parent."""
+        _abandoned.append((self._pool, self._local, self._listeners))
+        self._start_afresh()
 
-    @contextmanager
-    def write(self) -> Iterator[PostgresqlTransaction]:
+    def row(self, query: Query[Row], **params: Value) -> Row | None:
+        pool = self._pool
+        connection = pool.take()
         try:
-            with self._pool.connection() as connection:
-                yield PostgresqlTransaction(connection)
-                connection.execute(f"NOTIFY {CHANNEL}")
-        except (psycopg.Error, PoolTimeout) as error:
-            raise _translate(error) from error
+            return PostgresqlTransaction(connection).row(query, **params)
+        finally:
+            pool.give(connection)
+
+    def rows(self, query: Query[Row], **params: Value) -> list[Row]:
+        pool = self._pool
+        connection = pool.take()
+        try:
+            return PostgresqlTransaction(connection).rows(query, **params)
+        finally:
+            pool.give(connection)
+
+    def read(self) -> AbstractContextManager[PostgresqlTransaction]:
+        return _Block(self._pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "COMMIT")
+
+    def write(self) -> AbstractContextManager[PostgresqlTransaction]:
+        return _Block(self._pool, "BEGIN", f"NOTIFY {CHANNEL}; COMMIT")
 
     def wait_for_change(self, seconds: float) -> bool:
-        listener: psycopg.Connection[tuple[Any, ...]] | None = getattr(self._local, "listener", None)
+        listener: Connection | None = getattr(self._local, "listener", None)
         try:
             if listener is None or listener.closed:
-                listener = psycopg.connect(self.url, autocommit=True)
+                listener = connect(self._conninfo)
                 listener.execute(f"LISTEN {CHANNEL}")
                 self._local.listener = listener
                 self._listeners.append(listener)
@@ -131,9 +272,22 @@ class PostgresqlDatabase:
             return any(True for _ in listener.notifies(timeout=seconds, stop_after=1))
         except psycopg.Error as error:
             self._local.listener = None
+            if listener is not None:
+                listener.close()
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
             raise _translate(error) from error
 
     def close(self) -> None:
         for listener in self._listeners:
             listener.close()
+        self._listeners.clear()
         self._pool.close()
+
+
+def _after_fork_in_child() -> None:
+    for database in list(_open):
+        database._abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -292,6 +293,7 @@ jobs = Table(
     Index("ix_jobs_request", "request_id"),
     Index("ix_jobs_runnable", "status", "lane", "seq"),
     Index("ix_jobs_ended", "end_ms"),
+    Index("ix_jobs_leased", "lane", sqlite_where=text("lease_owner IS NOT NULL"), postgresql_where=text("lease_owner IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 

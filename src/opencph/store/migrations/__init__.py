@@ -1,0 +1,1 @@
+"""The Alembic environment. New revision: `python -m opencph.store.migrations "what changes"`."""
