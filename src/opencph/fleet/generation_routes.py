@@ -1,0 +1,148 @@
+"""What a generation is to the gateway: its addresses, mappings and key. Reading only; `generations` makes and removes the rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import select
+
+from opencph.fleet import addresses
+from opencph.fleet.generation_specs import StoredPort, stored_ports
+from opencph.runtimes import ADB_PORT
+from opencph.store import tables
+from opencph.store.database import Query, Transaction
+
+_g, _a = tables.generations.c, tables.server_addresses.c
+SERVING = "serving"
+
+
+class RoutedAddress(NamedTuple):
+    """A VIP and what is bound to it. `number` 0, 1, ...: phones number * phone_count_per_ip + 1 and on."""
+
+    number: int
+    server_ip: str
+    server_ipv6: str | None
+    public_ip: str | None
+
+
+class Mapping(NamedTuple):
+    """Connections to `listen_ip:listen_port` end at `phone_ip:phone_port`. `public`: on an EIP, else on a VIP."""
+
+    listen_ip: str
+    listen_port: int
+    phone_ip: str
+    phone_port: int
+    public: bool
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation that serves, as the gateway needs it."""
+
+    generation_id: str
+    server_id: str
+    project_id: str
+    phone_count: int
+    phone_count_per_ip: int
+    phone_ip_first: int  # IPv4 as a number; phone n has phone_ip_first + n - 1
+    ports: tuple[StoredPort, ...]
+    public_key: str | None  # OpenSSH form; None: no key pair, no SSH
+    bandwidth_id: str | None
+    bandwidth_mbit: int | None
+    addresses: tuple[RoutedAddress, ...]
+
+    def mappings(self) -> Iterator[Mapping]:
+        """Every IPv4 mapping: adb on the VIP, declared ports on the VIP and, when internet-accessible, on the EIP."""
+        declared = tuple((index, port.listen_port, port.internet_accessible) for index, port in enumerate(self.ports, 1))
+        for number, ip in addresses.numbered_ips(self.phone_ip_first, self.phone_count):
+            vip = self.addresses[(number - 1) // self.phone_count_per_ip]
+            phone_ip = addresses.ip_text(ip)
+            base = addresses.access_port(number, self.phone_count_per_ip, len(declared), 0)
+            yield Mapping(vip.server_ip, base, phone_ip, ADB_PORT, public=False)
+            for index, listen_port, internet_accessible in declared:
+                yield Mapping(vip.server_ip, base + index, phone_ip, listen_port, public=False)
+                if internet_accessible and vip.public_ip is not None:
+                    yield Mapping(vip.public_ip, base + index, phone_ip, listen_port, public=True)
+
+
+class _RouteRow(NamedTuple):
+    generation_id: str
+    server_id: str
+    project_id: str
+    phone_count: int
+    phone_count_per_ip: int
+    phone_ip_first: int
+    ports: str
+    public_key: str | None
+    bandwidth_id: str | None
+    bandwidth_mbit: int | None
+
+
+class _AddressRow(NamedTuple):
+    generation_id: str
+    number: int
+    server_ip: str
+    server_ipv6: str | None
+    public_ip: str | None
+
+
+_serving = tables.servers.join(tables.generations, tables.servers.c.generation_id == _g.generation_id)
+_ROUTES = Query(
+    select(
+        _g.generation_id,
+        _g.server_id,
+        _g.project_id,
+        _g.phone_count,
+        _g.phone_count_per_ip,
+        _g.phone_ip_first,
+        _g.ports,
+        tables.keypairs.c.public_key,
+        _g.bandwidth_id,
+        tables.bandwidths.c.size_mbit,
+    )
+    .select_from(
+        _serving.outerjoin(
+            tables.keypairs,
+            (tables.keypairs.c.project_id == _g.project_id) & (tables.keypairs.c.name == _g.keypair_name),
+        ).outerjoin(tables.bandwidths, tables.bandwidths.c.bandwidth_id == _g.bandwidth_id)
+    )
+    .where(_g.state == SERVING)
+    .order_by(tables.servers.c.seq),
+    _RouteRow,
+)
+_ROUTED_ADDRESSES = Query(
+    select(_a.generation_id, _a.number, _a.server_ip, _a.server_ipv6, tables.eips.c.address)
+    .select_from(
+        _serving.join(tables.server_addresses, _a.generation_id == _g.generation_id).outerjoin(
+            tables.eips, tables.eips.c.eip_id == _a.eip_id
+        )
+    )
+    .where(_g.state == SERVING)
+    .order_by(_a.generation_id, _a.number),
+    _AddressRow,
+)
+
+
+def mappings(tx: Transaction) -> list[Route]:
+    """Every generation that serves, with addresses, ports and key: all the gateway has to know, in two statements."""
+    by_generation: dict[str, list[RoutedAddress]] = defaultdict(list)
+    for row in tx.rows(_ROUTED_ADDRESSES):
+        by_generation[row.generation_id].append(RoutedAddress(*row[1:]))
+    return [
+        Route(
+            generation_id=row.generation_id,
+            server_id=row.server_id,
+            project_id=row.project_id,
+            phone_count=row.phone_count,
+            phone_count_per_ip=row.phone_count_per_ip,
+            phone_ip_first=row.phone_ip_first,
+            ports=stored_ports(row.ports),
+            public_key=row.public_key,
+            bandwidth_id=row.bandwidth_id,
+            bandwidth_mbit=row.bandwidth_mbit,
+            addresses=tuple(by_generation[row.generation_id]),
+        )
+        for row in tx.rows(_ROUTES)
+    ]
