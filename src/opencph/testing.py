@@ -1,0 +1,126 @@
+"""OpenCPH for tests and scripts: start one that disturbs nobody, wait for it, end it. Knows only the command line and its files.
+
+with opencph_up() as cph:
+    print(cph.endpoint, cph.credentials["access_key"])
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+
+class UpError(Exception):
+    """`opencph up` did not get ready. The message is what it said."""
+
+
+class RunningCph:
+    """A running `opencph up`."""
+
+    def __init__(self, process: subprocess.Popen[str], data: Path, started: float) -> None:
+        self.process = process
+        self.data = data
+        self.started = started
+        self.endpoint = ""
+        self.ready_seconds = 0.0
+        self.output: list[str] = []  # lines of stdout and stderr
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output.append(line.rstrip("\n"))
+            if line.startswith("ready ") and not self.endpoint:
+                self.endpoint = line.split()[1]
+                self.ready_seconds = time.monotonic() - self.started
+                self._ready.set()
+        self._ready.set()
+
+    def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Raises UpError when it ended, or is not ready after so long."""
+        if not self._ready.wait(seconds) or not self.endpoint:
+            raise UpError("\n".join(self.output) or f"silent for {seconds:g} s")
+
+    @property
+    def credentials(self) -> dict[str, Any]:
+        """`DATA/credentials.json`."""
+        return dict(json.loads((self.data / "credentials.json").read_text()))
+
+    def stop(self, seconds: float = STOP_SECONDS) -> int:
+        """SIGTERM, then wait. Returns the exit status; kills what does not stop."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        self._reader.join(1.0)
+        return status
+
+
+@contextmanager
+def own_network() -> Iterator[str]:
+    """A /16 of 127.0.0.0/8 that no other user of this function has, on this machine."""
+    directory = Path(tempfile.gettempdir()) / f"opencph-networks-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for second in random.sample(range(128, 254), 126):
+        with (directory / f"127.{second}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield f"127.{second}.0.0/16"
+            return
+    raise UpError("all 126 test networks of 127.128.0.0/9 are in use")
+
+
+def start_up(data: Path, network: str, *arguments: str, settings: Mapping[str, str] | None = None) -> RunningCph:
+    """Start `opencph up` on `data` with a free port; does not wait. `settings` are OPENCPH_* variables without the prefix."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENCPH_")}
+    environment |= {"OPENCPH_NETWORK": network, "OPENCPH_LISTEN": "127.0.0.1:0"}
+    environment |= {f"OPENCPH_{name.upper()}": value for name, value in (settings or {}).items()}
+    started = time.monotonic()
+    process = subprocess.Popen(  # noqa: S603 (our own command)
+        [sys.executable, "-m", "opencph", "up", "--data", str(data), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+    return RunningCph(process, data, started)
+
+
+@contextmanager
+def opencph_up(*arguments: str, data: Path | None = None, settings: Mapping[str, str] | None = None) -> Iterator[RunningCph]:
+    """A running OpenCPH on an empty directory with a network and port of its own; all gone at the end. Raises UpError."""
+    directory = data or Path(tempfile.mkdtemp(prefix="cph-", dir="/tmp" if Path("/tmp").is_dir() else None))  # noqa: S108 (short)
+    with own_network() as network:
+        running = start_up(directory, network, *arguments, settings=settings)
+        try:
+            running.wait_until_ready()
+            yield running
+        finally:
+            running.stop()
+            if data is None:
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(directory)
