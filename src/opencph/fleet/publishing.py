@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy import bindparam, func, select
-
-from opencph.fleet.times import now_ms
-from opencph.store import tables
-from opencph.store.database import Database, Query, scalar
+from opencph.fleet.generations import NETWORK
+from opencph.store import processes, revisions
+from opencph.store.database import Database
 
 PUBLISH_SECONDS = 5.0
 PUBLISH_POLL_SECONDS = 0.01
-#: A gateway that is silent for so long does not count.
-GATEWAY_ALIVE_MS = 5_000
-
-_REVISION: Query[int] = Query(
-    select(tables.revisions.c.value).where(tables.revisions.c.name == "network"),
-    scalar,
-)
-_GATEWAYS_BEHIND: Query[int] = Query(
-    select(func.count())
-    .select_from(tables.processes)
-    .where(
-        tables.processes.c.kind == "gateway",
-        tables.processes.c.heartbeat_ms >= bindparam("alive_since"),
-        tables.processes.c.applied_revision < bindparam("revision"),
-    ),
-    scalar,
-)
 
 
 async def wait_until_published(database: Database) -> bool:
@@ -37,13 +18,13 @@ async def wait_until_published(database: Database) -> bool:
     No live gateway: nothing to wait for. A gateway that lags never fails the work: it catches up by itself.
     """
 
-    def behind(revision: int) -> int:
+    def behind(revision: int) -> bool:
         with database.read() as tx:
-            return tx.row(_GATEWAYS_BEHIND, alive_since=now_ms() - GATEWAY_ALIVE_MS, revision=revision) or 0
+            return any(gateway.applied_revision < revision for gateway in processes.alive(tx, "gateway"))
 
     def newest() -> int:
         with database.read() as tx:
-            return tx.row(_REVISION) or 0
+            return revisions.read(tx, NETWORK)
 
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PUBLISH_SECONDS

@@ -1,0 +1,20 @@
+"""How the fleet's jobs end when they fail: which code means what. The work itself is in `server_jobs` and `phone_jobs`."""
+
+from __future__ import annotations
+
+from opencph.jobs import JobFailedError
+from opencph.wire.errors import CphError
+
+#: "Create server failed.": also for the new generation of a change.
+CREATE_FAILED = "CPS.0092"
+#: "Service internal error.": the runtime could not do it (cph-api.md 7.1 has no code for a phone that does not boot).
+RUNTIME_FAILED = "CPS.0003"
+#: "Handle job timeout.": phones booted, and do not answer ADB in time.
+TIMED_OUT = "CPS.0054"
+#: "Phone is not found.": it went away before its job ran.
+PHONE_GONE = "CPS.0005"
+
+
+def job_failed(code: str, detail: str) -> JobFailedError:
+    """The end of a job: the code's documented message, continued by what happened."""
+    return JobFailedError(code, CphError(code, detail).message)

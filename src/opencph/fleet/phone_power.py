@@ -1,0 +1,227 @@
+"""Accepting restart, reset and stop of many phones in one call. What the worker then does is in `phone_jobs`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, select, update
+
+from opencph.fleet import Fleet
+from opencph.fleet.payloads import RESET_PHONE, RESTART_PHONE, STOP_PHONE, ResetPhoneJob, RestartPhoneJob, StopPhoneJob
+from opencph.fleet.statuses import PhoneStatus, ServerStatus
+from opencph.fleet.times import now_ms
+from opencph.iam import Caller
+from opencph.jobs import NewJob, queue
+from opencph.store import tables
+from opencph.store.database import Query, command, in_list, json_list
+from opencph.wire.errors import CphError, shown
+from opencph.wire.phones import (
+    PhoneJob,
+    PhoneJobsResponse,
+    ResetCloudPhoneRequest,
+    RestartCloudPhoneRequest,
+    StopCloudPhoneRequest,
+)
+from opencph.wire.properties import check_properties
+
+#: What may be restarted, reset or stopped: running and stopped phones (CPS.0165), and those whose last job failed or whose host
+#: died, for there is no other way to bring them back.
+SETTLED = frozenset(
+    {
+        PhoneStatus.RUNNING,
+        PhoneStatus.STOPPED,
+        PhoneStatus.RESET_FAILED,
+        PhoneStatus.RESTART_FAILED,
+        PhoneStatus.ABNORMAL,
+        PhoneStatus.STOP_FAILED,
+    }
+)
+
+_PHONE_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class _Wanted(NamedTuple):
+    phone_id: str
+    property: str  # "" when none is given
+    clear_history: bool
+
+
+class _Phone(NamedTuple):
+    phone_id: str
+    server_id: str
+    generation_id: str
+    phone_model_name: str
+    status: int
+    server_status: int
+    property: str
+    custom_property: str
+
+
+class _Kind(NamedTuple):
+    name: str
+    payload: type[RestartPhoneJob] | type[ResetPhoneJob] | type[StopPhoneJob]
+    working_status: int
+
+
+_RESTART = _Kind(RESTART_PHONE, RestartPhoneJob, PhoneStatus.RESTARTING)
+_RESET = _Kind(RESET_PHONE, ResetPhoneJob, PhoneStatus.RESETTING)
+_STOP = _Kind(STOP_PHONE, StopPhoneJob, PhoneStatus.STOPPING)
+
+_PHONES: Query[_Phone] = Query(
+    select(
+        tables.phones.c.phone_id,
+        tables.phones.c.server_id,
+        tables.phones.c.generation_id,
+        tables.generations.c.phone_model_name,
+        tables.phones.c.status,
+        tables.servers.c.status,
+        tables.phones.c.property,
+        tables.phones.c.custom_property,
+    )
+    .join(tables.servers, tables.servers.c.generation_id == tables.phones.c.generation_id)  # those that serve, and no others
+    .join(tables.generations, tables.generations.c.generation_id == tables.phones.c.generation_id)
+    .where(tables.phones.c.project_id == bindparam("of_project"), in_list(tables.phones.c.phone_id, "phone_ids")),
+    _Phone,
+)
+_SET_STATUS = command(
+    update(tables.phones)
+    .where(in_list(tables.phones.c.phone_id, "phone_ids"))
+    .values(status=bindparam("new_status"), update_ms=bindparam("now"))
+)
+_SET_STATUS_AND_IMAGE = command(
+    update(tables.phones)
+    .where(in_list(tables.phones.c.phone_id, "phone_ids"))
+    .values(status=bindparam("new_status"), image_id=bindparam("new_image_id"), update_ms=bindparam("now"))
+)
+_SET_PROPERTY = command(
+    update(tables.phones)
+    .where(tables.phones.c.phone_id == bindparam("of_phone"))
+    .values(property=bindparam("new_property"), custom_property=bindparam("new_custom_property"))
+)
+
+
+def restart_cloud_phone(fleet: Fleet, caller: Caller, request_id: str, body: RestartCloudPhoneRequest) -> PhoneJobsResponse:
+    """Restart phones, or start stopped ones; data is kept (cph-api.md section 4, operation 19; 10.7).
+
+    Raises CphError for `image_id` (CPS.0166 unknown, CPS.0030 withdrawn, CPS.0142 does not fit). What is wrong with one phone
+    stands in its item.
+    """
+    wanted = [_Wanted(phone.phone_id, phone.property, clear_history=False) for phone in body.phones]
+    return _accept(fleet, caller, request_id, _RESTART, wanted, body.image_id)
+
+
+def reset_cloud_phone(fleet: Fleet, caller: Caller, request_id: str, body: ResetCloudPhoneRequest) -> PhoneJobsResponse:
+    """Reset phones to factory settings; data is lost, and a stopped phone is on afterwards (operation 20; 10.7).
+
+    Properties set before stay unless the phone says `factory_reset_enabled`. Raises CphError as `restart_cloud_phone`.
+    """
+    wanted = [_Wanted(phone.phone_id, phone.property, phone.factory_reset_enabled) for phone in body.phones]
+    return _accept(fleet, caller, request_id, _RESET, wanted, body.image_id)
+
+
+def stop_cloud_phone(fleet: Fleet, caller: Caller, request_id: str, body: StopCloudPhoneRequest) -> PhoneJobsResponse:
+    """Power phones off; data is kept (operation 21). A stopped phone may be stopped again."""
+    wanted = [_Wanted(phone_id, "", clear_history=False) for phone_id in body.phone_ids]
+    return _accept(fleet, caller, request_id, _STOP, wanted, None)
+
+
+def _accept(
+    fleet: Fleet, caller: Caller, request_id: str, kind: _Kind, wanted: Sequence[_Wanted], image_id: str | None
+) -> PhoneJobsResponse:
+    """One transaction of few statements for any number of phones: either every accepted phone has its job and status, or none."""
+    well_formed = [one.phone_id for one in wanted if _PHONE_ID.fullmatch(one.phone_id)]
+    with fleet.database.write() as tx:
+        tx.lock("placement")  # a change of the server is accepted before this call or after it
+        rows = tx.rows(_PHONES, of_project=caller.project_id, phone_ids=json_list(well_formed))
+        phones = {phone.phone_id: phone for phone in rows}
+        if image_id is not None:
+            _check_image(fleet, image_id, rows)
+        taken: set[str] = set()
+        properties: list[dict[str, str]] = []
+        items: list[PhoneJob | _Phone] = []  # a refusal, or the phone that gets a job
+        for one in wanted:
+            try:
+                phone = _ready(phones.get(one.phone_id), one.phone_id, taken)
+                changed = _merged(phone, one)
+            except CphError as error:
+                items.append(PhoneJob(phone_id=one.phone_id, error_code=error.code, error_msg=error.message))
+                continue
+            taken.add(phone.phone_id)
+            items.append(phone)
+            if changed is not None:
+                properties.append({"of_phone": phone.phone_id, "new_property": changed[0], "new_custom_property": changed[1]})
+        job_ids = iter(
+            queue.accept(
+                tx,
+                [
+                    NewJob(
+                        project_id=caller.project_id,
+                        request_id=request_id,
+                        kind=kind.name,
+                        lane=item.server_id,
+                        server_id=item.server_id,
+                        phone_id=item.phone_id,
+                        payload=kind.payload(generation_id=item.generation_id),
+                    )
+                    for item in items
+                    if isinstance(item, _Phone)
+                ],
+            )
+        )
+        if taken:
+            ids, now = json_list(sorted(taken)), now_ms()
+            if image_id is None:
+                tx.run(_SET_STATUS, phone_ids=ids, new_status=kind.working_status, now=now)
+            else:
+                tx.run(_SET_STATUS_AND_IMAGE, phone_ids=ids, new_status=kind.working_status, new_image_id=image_id, now=now)
+        if properties:
+            tx.run_many(_SET_PROPERTY, properties)
+    answers = [item if isinstance(item, PhoneJob) else PhoneJob(phone_id=item.phone_id, job_id=next(job_ids)) for item in items]
+    return PhoneJobsResponse(request_id=request_id, jobs=answers)
+
+
+def _check_image(fleet: Fleet, image_id: str, phones: Sequence[_Phone]) -> None:
+    """`image_id` is the whole call's: it must exist, and fit the flavor of every phone that is there."""
+    if image_id not in fleet.catalogue.images:
+        raise CphError("CPS.0166", f"there is no image_id {shown(image_id)}; list them with GET phone-images")
+    for phone_model_name in {phone.phone_model_name for phone in phones}:
+        fleet.catalogue.image_for(image_id, phone_model_name)
+
+
+def _ready(phone: _Phone | None, phone_id: str, taken: set[str]) -> _Phone:
+    """The phone, when it may be worked on. Raises CphError with the item's own code (cph-api.md 7.3)."""
+    if phone is None:
+        if not _PHONE_ID.fullmatch(phone_id):
+            raise CphError("CPS.0004", f"phone_id {shown(phone_id)} must be 32 characters of 0-9 and a-f")
+        raise CphError("CPS.0005", f"there is no phone {phone_id} in this project")
+    if phone_id in taken:
+        raise CphError("CPS.0165", f"phone {phone_id} is named twice; its first item is being worked on")
+    if phone.server_status == ServerStatus.FROZEN or phone.status == PhoneStatus.FROZEN:
+        raise CphError("CPS.0053", f"phone {phone_id}")
+    if phone.server_status not in (ServerStatus.NORMAL, ServerStatus.ABNORMAL):
+        raise CphError("CPS.0099", f"server {phone.server_id} has status {phone.server_status}; wait until it is 5")
+    if phone.status not in SETTLED:
+        raise CphError("CPS.0165", f"phone {phone_id} has status {phone.status}; wait until its job has ended")
+    return phone
+
+
+def _merged(phone: _Phone, wanted: _Wanted) -> tuple[str, str] | None:
+    """(property, custom_property) as they become: given keys over those the phone has. None when nothing changes.
+
+    Raises CphError CPS.0078, CPS.0163 or CPS.0164 when the given text cannot be used.
+    """
+    if not wanted.property and not wanted.clear_history:
+        return None
+    old = "" if wanted.clear_history else phone.property
+    custom = "" if wanted.clear_history else phone.custom_property
+    if not wanted.property:
+        return old, custom
+    check_properties(wanted.property)
+    if not old:
+        return wanted.property, custom
+    before: dict[str, object] = json.loads(old)
+    given: dict[str, object] = json.loads(wanted.property)
+    return json.dumps({**before, **given}, ensure_ascii=False, separators=(",", ":")), custom

@@ -1,0 +1,315 @@
+"""What should run, runs; what should not exist, is removed: compares what the runtime has with what the database says.
+
+Two kinds of difference, two ways to act. Phones that should run and do not become a job of their own, `recover_server`, in the lane
+of their server: so recovery never works on a server at the same time as a user's job, survives the worker, and leaves its cause
+to read. Generations that no row knows are nobody's, so they are removed at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+import structlog
+from sqlalchemy import and_, bindparam, func, or_, select, update
+
+from opencph.fleet import Fleet, generations
+from opencph.fleet.adb_check import silent_phones
+from opencph.fleet.ids import new_id
+from opencph.fleet.job_errors import RUNTIME_FAILED, job_failed
+from opencph.fleet.statuses import PhoneStatus, ServerStatus
+from opencph.fleet.times import now_ms
+from opencph.jobs import RUNNING, Batch, JobKind, NewJob, Step, queue
+from opencph.runtimes import GenerationInventory, GenerationSpec, Runtime, RuntimeFaultError
+from opencph.store import tables
+from opencph.store.database import Query, StoreError, Transaction, command, in_list, json_list, scalar
+
+RECOVER_SERVER = "recover_server"
+RECONCILE_SECONDS = 3.0
+RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 2.0, 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class RecoverServerJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kind `recover_server`: bring back the phones of a generation that should run."""
+
+    generation_id: str
+
+
+class _Generation(NamedTuple):
+    generation_id: str
+    server_id: str
+    project_id: str
+    state: str
+    phone_count: int
+    serves: bool  # the server points at it
+    server_status: int | None
+
+
+class _PhoneRow(NamedTuple):
+    phone_id: str
+    generation_id: str
+    status: int
+
+
+_NEWEST_JOB: Query[int] = Query(select(func.coalesce(func.max(tables.jobs.c.seq), 0)), scalar)
+_BUSY_LANES: Query[str] = Query(
+    select(tables.jobs.c.lane).where(or_(tables.jobs.c.status == RUNNING, tables.jobs.c.seq > bindparam("after_seq"))).distinct(),
+    scalar,
+)
+_GENERATIONS: Query[_Generation] = Query(
+    select(
+        tables.generations.c.generation_id,
+        tables.generations.c.server_id,
+        tables.generations.c.project_id,
+        tables.generations.c.state,
+        tables.generations.c.phone_count,
+        and_(
+            tables.servers.c.generation_id == tables.generations.c.generation_id,
+            tables.generations.c.state == "serving",
+        ),
+        tables.servers.c.status,
+    ).join(tables.servers, tables.servers.c.server_id == tables.generations.c.server_id, isouter=True),
+    _Generation,
+)
+_PHONES: Query[_PhoneRow] = Query(
+    select(tables.phones.c.phone_id, tables.phones.c.generation_id, tables.phones.c.status).where(
+        in_list(tables.phones.c.generation_id, "generation_ids"),
+        tables.phones.c.status.in_((PhoneStatus.RUNNING, PhoneStatus.ABNORMAL)),
+    ),
+    _PhoneRow,
+)
+_ABNORMAL_GENERATIONS: Query[str] = Query(
+    select(tables.phones.c.generation_id).where(tables.phones.c.status == PhoneStatus.ABNORMAL).distinct(), scalar
+)
+_LANE_BUSY: Query[int] = Query(
+    select(func.count()).select_from(tables.jobs).where(tables.jobs.c.status == RUNNING, tables.jobs.c.lane == bindparam("lane")),
+    scalar,
+)
+_SET_PHONES = command(
+    update(tables.phones)
+    .where(in_list(tables.phones.c.phone_id, "phone_ids"), tables.phones.c.status == bindparam("old_status"))
+    .values(status=bindparam("new_status"), update_ms=bindparam("now"))
+)
+_SET_SERVER = command(
+    update(tables.servers)
+    .where(
+        tables.servers.c.generation_id == bindparam("of_generation"),
+        tables.servers.c.status == bindparam("old_status"),
+    )
+    .values(status=bindparam("new_status"), update_ms=bindparam("now"))
+)
+_STILL_SERVES: Query[int] = Query(
+    select(func.count()).select_from(tables.servers).where(tables.servers.c.generation_id == bindparam("of_generation")), scalar
+)
+
+
+def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
+    """The kind `recover_server`, driving `runtime`."""
+
+    async def recover(batch: Batch) -> None:
+        await _recover(fleet, runtime, msgspec.json.decode(batch.job.payload, type=RecoverServerJob).generation_id)
+
+    return {RECOVER_SERVER: JobKind(name=RECOVER_SERVER, steps=(Step("recover", effect=recover),))}
+
+
+async def _recover(fleet: Fleet, runtime: Runtime, generation_id: str) -> None:
+    """Make and boot what should run, and say so phone by phone. Raises JobFailedError when some still do not run."""
+
+    def read() -> tuple[GenerationSpec, list[str]] | None:
+        with fleet.database.read() as tx:
+            if not tx.row(_STILL_SERVES, of_generation=generation_id):
+                return None  # changed or deleted since: not ours to bring back
+            rows = tx.rows(_PHONES, generation_ids=json_list([generation_id]))
+            return generations.spec(tx, fleet, generation_id), [row.phone_id for row in rows]
+
+    try:
+        found = await asyncio.to_thread(read)
+        if found is None:
+            return
+        spec, phone_ids = found
+        await runtime.create(spec)
+        causes = dict(await runtime.start(generation_id, phone_ids))
+    except RuntimeFaultError as fault:
+        raise job_failed(RUNTIME_FAILED, f"the server's phones do not come back: {fault}") from fault
+    wanted = set(phone_ids) - causes.keys()
+    causes |= await silent_phones({phone.phone_id: phone.ip for phone in spec.phones if phone.phone_id in wanted})
+    back = [phone_id for phone_id in phone_ids if phone_id not in causes]
+
+    def write() -> None:
+        with fleet.database.write() as tx:
+            _mark_back(tx, generation_id, back)
+
+    if back or not causes:
+        await asyncio.to_thread(write)
+    if causes:
+        phone_id, cause = next(iter(causes.items()))
+        raise job_failed(RUNTIME_FAILED, f"{len(causes)} of {len(phone_ids)} phones do not come back; phone {phone_id}: {cause}")
+
+
+def _mark_back(tx: Transaction, generation_id: str, phone_ids: list[str]) -> None:
+    now = now_ms()
+    tx.run(
+        _SET_PHONES,
+        phone_ids=json_list(phone_ids),
+        old_status=PhoneStatus.ABNORMAL,
+        new_status=PhoneStatus.RUNNING,
+        now=now,
+    )
+    tx.run(
+        _SET_SERVER,
+        of_generation=generation_id,
+        old_status=ServerStatus.ABNORMAL,
+        new_status=ServerStatus.NORMAL,
+        now=now,
+    )
+
+
+class Reconciler:
+    """Compares and acts, at start and every RECONCILE_SECONDS. Several workers may each run one: the lanes keep them apart."""
+
+    def __init__(self, fleet: Fleet, runtime: Runtime) -> None:
+        self.fleet = fleet
+        self.runtime = runtime
+        self._retries: dict[str, tuple[float, float]] = {}  # generation_id: (not before, pause), in loop seconds
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Reconcile until `stop`. A database or a runtime that fails is logged and asked again."""
+        while not stop.is_set():
+            try:
+                await self.reconcile()
+            except (StoreError, RuntimeFaultError) as error:
+                log.warning("reconcile", error=str(error))
+            try:
+                async with asyncio.timeout(RECONCILE_SECONDS):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def reconcile(self) -> None:
+        """One comparison. The order of reading keeps it from fighting with jobs.
+
+        First the number of the newest job, then the inventory, then the rows: a server that has a running job, or got one since the
+        first reading, is left alone, so what the inventory says of the others is no older than their rows.
+        """
+        before = await asyncio.to_thread(self._newest_job)
+        inventory = {one.generation_id: one for one in await self.runtime.inventory()}
+        rows, busy, phones = await asyncio.to_thread(self._read, before, inventory)
+        await self._remove_strangers(inventory, rows, busy)
+        by_generation: dict[str, list[_PhoneRow]] = {}
+        for phone in phones:
+            by_generation.setdefault(phone.generation_id, []).append(phone)
+        for row in rows.values():
+            if _settled(row) and row.server_id not in busy:
+                await self._compare(row, inventory.get(row.generation_id), by_generation.get(row.generation_id, []))
+
+    def _newest_job(self) -> int:
+        with self.fleet.database.read() as tx:
+            return tx.row(_NEWEST_JOB) or 0
+
+    def _read(
+        self, newest_job: int, inventory: Mapping[str, GenerationInventory]
+    ) -> tuple[dict[str, _Generation], set[str], list[_PhoneRow]]:
+        """Generations by id, the lanes to leave alone, and the phones that should run in generations that look wrong."""
+        with self.fleet.database.read() as tx:
+            rows = {row.generation_id: row for row in tx.rows(_GENERATIONS)}
+            busy = set(tx.rows(_BUSY_LANES, after_seq=newest_job))
+            wrong = set(tx.rows(_ABNORMAL_GENERATIONS))
+            for row in rows.values():
+                found = inventory.get(row.generation_id)
+                if _settled(row) and (
+                    found is None
+                    or not found.alive
+                    or len(found.phones) < row.phone_count
+                    or any(state in ("absent", "stopped") for state in found.phones.values())
+                ):
+                    wrong.add(row.generation_id)
+            phones = tx.rows(_PHONES, generation_ids=json_list(sorted(wrong))) if wrong else []
+            return rows, busy, phones
+
+    async def _compare(self, row: _Generation, found: GenerationInventory | None, phones: list[_PhoneRow]) -> None:
+        alive = found is not None and found.alive
+        states = found.phones if found is not None and found.alive else {}
+        down = [phone for phone in phones if states.get(phone.phone_id, "absent") in ("absent", "stopped")]
+        back = [phone for phone in phones if phone.status == PhoneStatus.ABNORMAL and states.get(phone.phone_id) == "running"]
+        if not down:
+            self._retries.pop(row.generation_id, None)
+            if back or (row.server_status == ServerStatus.ABNORMAL and alive):
+                await asyncio.to_thread(self._accept_back, row, back)
+            return
+        loop = asyncio.get_running_loop()
+        not_before, pause = self._retries.get(row.generation_id, (0.0, RETRY_FIRST_SECONDS))
+        if loop.time() < not_before:
+            return
+        self._retries[row.generation_id] = (loop.time() + pause, min(pause * 2, RETRY_MAX_SECONDS))
+        if await asyncio.to_thread(self._accept_recovery, row, down, alive):
+            log.warning("phones are down; bringing them back", server_id=row.server_id, phones=len(down), host_alive=alive)
+
+    def _accept_back(self, row: _Generation, back: list[_PhoneRow]) -> None:
+        with self.fleet.database.write() as tx:
+            tx.lock("placement")
+            if not tx.row(_LANE_BUSY, lane=row.server_id):
+                _mark_back(tx, row.generation_id, [phone.phone_id for phone in back])
+
+    def _accept_recovery(self, row: _Generation, down: list[_PhoneRow], alive: bool) -> bool:
+        """Phones that are down become abnormal (-7), a server without its host abnormal (2), and the job is recorded with them."""
+        now = now_ms()
+        with self.fleet.database.write() as tx:
+            tx.lock("placement")
+            if tx.row(_LANE_BUSY, lane=row.server_id) or not tx.row(_STILL_SERVES, of_generation=row.generation_id):
+                return False
+            tx.run(
+                _SET_PHONES,
+                phone_ids=json_list(phone.phone_id for phone in down),
+                old_status=PhoneStatus.RUNNING,
+                new_status=PhoneStatus.ABNORMAL,
+                now=now,
+            )
+            if not alive:
+                tx.run(
+                    _SET_SERVER,
+                    of_generation=row.generation_id,
+                    old_status=ServerStatus.NORMAL,
+                    new_status=ServerStatus.ABNORMAL,
+                    now=now,
+                )
+            queue.accept(
+                tx,
+                [
+                    NewJob(
+                        project_id=row.project_id,
+                        request_id=new_id(),
+                        kind=RECOVER_SERVER,
+                        lane=row.server_id,
+                        server_id=row.server_id,
+                        payload=RecoverServerJob(generation_id=row.generation_id),
+                    )
+                ],
+            )
+        return True
+
+    async def _remove_strangers(
+        self, inventory: Mapping[str, GenerationInventory], rows: Mapping[str, _Generation], busy: set[str]
+    ) -> None:
+        """Remove what the runtime has and no row or running job accounts for.
+
+        A generation's row is there before the runtime hears of it and until the runtime has removed it, and an id is never used
+        twice: what has no row after the inventory was taken will never have one.
+        """
+        for generation_id in inventory:
+            row = rows.get(generation_id)
+            if row is not None and (row.state == "serving" or row.server_id in busy):
+                continue
+            log.warning("removing phones that belong to no server", generation_id=generation_id)
+            try:
+                await self.runtime.remove(generation_id)
+            except RuntimeFaultError as fault:
+                log.warning("cannot remove phones that belong to no server", generation_id=generation_id, error=str(fault))
+
+
+def _settled(row: _Generation) -> bool:
+    """Whether the generation serves a server that is not being created, changed or deleted."""
+    return bool(row.serves) and row.server_status in (ServerStatus.NORMAL, ServerStatus.ABNORMAL, ServerStatus.FROZEN)

@@ -1,0 +1,122 @@
+"""The worker process: the jobs engine with the fleet's kinds of work, a runtime, the reconciler and the housekeeping, side by side.
+
+The rules are the fleet's, the phones are the runtime's; here is what starts them, and what ends the process when a part dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+
+from opencph.fleet import Fleet, open_fleet, phone_jobs, reconcile, server_jobs
+from opencph.jobs import JobKind
+from opencph.jobs.engine import Worker
+from opencph.jobs.retention import delete_ended
+from opencph.runtimes import Runtime
+from opencph.settings import Settings, SettingsError
+from opencph.store import processes
+from opencph.store.database import StoreError
+
+STOP_SECONDS = 8.0
+RETENTION_SECONDS = 600.0
+
+log = structlog.get_logger("opencph.worker")
+
+
+class WorkerDiedError(Exception):
+    """A part of the worker ended by itself; the process ends with it, so that whoever supervises it starts it anew."""
+
+
+def run_worker(settings: Settings, ready: Callable[[], None]) -> None:
+    """Work until SIGTERM or SIGINT; call `ready` once jobs are being claimed. Blocks; may run in a freshly forked child.
+
+    Raises StoreUnavailableError and SettingsError when it cannot start, WorkerDiedError when a part of it dies.
+    """
+    fleet = open_fleet(settings)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(fleet, ready))
+    finally:
+        fleet.close()
+
+
+def make_runtime(settings: Settings) -> Runtime:
+    """The runtime that the settings name. Raises SettingsError when there is none of that name."""
+    if settings.runtime == "builtin":
+        from opencph.runtimes.builtin import BuiltinRuntime
+
+        return BuiltinRuntime(settings.data, boots_at_once=settings.boots_at_once)
+    raise SettingsError(f"runtime {settings.runtime!r} is not known; use builtin")
+
+
+def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
+    """Every kind of job that this worker can do, by name."""
+    return {**server_jobs.kinds(fleet, runtime), **phone_jobs.kinds(fleet, runtime), **reconcile.kinds(fleet, runtime)}
+
+
+async def _run(fleet: Fleet, ready: Callable[[], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runtime = make_runtime(fleet.settings)
+    process_id = await asyncio.to_thread(processes.register, fleet.database, "worker")
+    engine = Worker(fleet.database, kinds(fleet, runtime), worker_id=process_id, lease_seconds=fleet.settings.job_lease_seconds)
+    parts: dict[str, Coroutine[Any, Any, None]] = {
+        "jobs": engine.run(stop),
+        "reconciler": reconcile.Reconciler(fleet, runtime).run(stop),
+        "heartbeat": _every(processes.HEARTBEAT_SECONDS, stop, lambda: _heartbeat(fleet, process_id)),
+        "retention": _every(RETENTION_SECONDS, stop, lambda: _retention(fleet)),
+    }
+    tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.sleep(0)  # the parts have begun
+        ready()
+        await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        died = next((task for task in tasks if task.done() and not stop.is_set()), None)
+        stop.set()
+        _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        for task in late:
+            log.warning("did not stop in time", part=task.get_name())
+        if died is not None:
+            cause = died.exception()
+            raise WorkerDiedError(f"the worker's {died.get_name()} ended: {cause or 'without a cause'}") from cause
+    finally:
+        stopping.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        await runtime.close()
+        try:
+            await asyncio.to_thread(processes.remove, fleet.database, process_id)
+        except StoreError as error:
+            log.warning("cannot sign off", error=str(error))
+
+
+async def _every(seconds: float, stop: asyncio.Event, do: Callable[[], None]) -> None:
+    """Call `do` in a thread at once and every `seconds`. A database that fails is logged; the next turn tries again."""
+    while not stop.is_set():
+        try:
+            await asyncio.to_thread(do)
+        except StoreError as error:
+            log.warning("database", error=str(error))
+        try:
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+        except TimeoutError:
+            continue
+
+
+def _heartbeat(fleet: Fleet, process_id: str) -> None:
+    if not processes.heartbeat(fleet.database, process_id):
+        processes.register(fleet.database, "worker", process_id=process_id)
+
+
+def _retention(fleet: Fleet) -> None:
+    delete_ended(fleet.database, fleet.settings.job_retention_days)
