@@ -1,4 +1,4 @@
-"""The queue is the table `jobs`: accept, claim, lease, record, finish. All statements of the engine are here; it runs none itself."""
+"""The queue is the table `jobs`: accept, claim, lease, record, finish. All statements of the engine are here; none is run here."""
 
 from __future__ import annotations
 

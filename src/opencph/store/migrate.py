@@ -98,11 +98,12 @@ def upgrade(url: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     sqlite = url.startswith("sqlite:")
-    engine = create_engine(
-        url if sqlite else "postgresql+psycopg://",
-        poolclass=NullPool,
-        connect_args={"timeout": MIGRATION_WAIT_SECONDS} if sqlite else {"conninfo": url},
-    )
+    if sqlite:
+        engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": MIGRATION_WAIT_SECONDS})
+    else:
+        import psycopg
+
+        engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg.connect(url))
     if sqlite:
 
         @event.listens_for(engine, "connect")

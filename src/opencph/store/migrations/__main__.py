@@ -1,4 +1,4 @@
-"""`python -m opencph.store.migrations "what changes"` writes the next revision: what `store.tables` has and the last revision lacks."""
+"""`python -m opencph.store.migrations "what changes"` writes the next revision: what `store.tables` has and the last one lacks."""
 
 import sys
 import tempfile
