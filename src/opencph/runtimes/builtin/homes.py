@@ -1,0 +1,140 @@
+"""The directories of generations: made, read, and deleted so that nothing stays. No processes here. All of it blocks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from opencph.handset import control
+from opencph.handset.config import PhoneConfig
+from opencph.runtimes import RuntimeFaultError
+
+TRASH = ".trash"
+DELETE_ATTEMPTS = 5
+
+_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_ADVICE = {
+    errno.ENOSPC: "free some space on that disk",
+    errno.EDQUOT: "free some of your disk quota",
+    errno.EACCES: "give the user that runs OpenCPH the right to write there",
+    errno.EPERM: "give the user that runs OpenCPH the right to write there",
+    errno.EROFS: "mount that file system for writing",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the system's limit of open files (sysctl fs.file-max)",
+}
+
+
+def cause_of(error: OSError) -> str:
+    """An operating system's error in one sentence, with what to do where that is known."""
+    said = error.strerror or str(error)
+    where = f": {error.filename}" if error.filename else ""
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{said}{where}; {advice}" if advice else f"{said}{where}"
+
+
+class Homes:
+    """Everything under `DATA/builtin`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._trash = root / TRASH
+
+    def path(self, generation_id: str) -> Path:
+        """Where a generation lives. Raises RuntimeFaultError for an id that is no file name."""
+        if not _NAME.fullmatch(generation_id):
+            raise RuntimeFaultError(f"generation id {generation_id!r}: only letters, digits, '_' and '-', at most 64")
+        return self._root / generation_id
+
+    def names(self) -> list[str]:
+        """The generations that have a directory."""
+        try:
+            return [path.name for path in self._root.iterdir() if _NAME.fullmatch(path.name)]
+        except FileNotFoundError:
+            return []
+
+    def exists(self, generation_id: str) -> bool:
+        """Whether the generation has a directory."""
+        return self.path(generation_id).is_dir()
+
+    def read(self, generation_id: str) -> control.HostFile | None:
+        """What is written of the generation; None when nothing readable is."""
+        return control.read_host_file(self.path(generation_id))
+
+    def make(self, file: control.HostFile) -> bool:
+        """Make the directory and write `host.json`. False when all of it was there. Raises RuntimeFaultError."""
+        home = self.path(file.generation_id)
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            home.mkdir(mode=0o700, exist_ok=True)
+            if control.read_host_file(home) == file:
+                return False
+            control.write_host_file(home, file)
+        except OSError as error:
+            raise RuntimeFaultError(f"the phones' directory cannot be made: {cause_of(error)}") from error
+        return True
+
+    def update(self, generation_id: str, configs: Sequence[PhoneConfig]) -> None:
+        """Write new settings of some phones. Raises RuntimeFaultError."""
+        file = self.read(generation_id)
+        if file is None:
+            raise RuntimeFaultError(f"generation {generation_id} does not exist in this runtime")
+        known = {phone.phone_id: phone for phone in file.phones} | {config.phone_id: config for config in configs}
+        new = control.HostFile(generation_id=generation_id, server_id=file.server_id, phones=tuple(known.values()))
+        try:
+            control.write_host_file(self.path(generation_id), new)
+        except OSError as error:
+            raise RuntimeFaultError(f"the phones' settings cannot be written: {cause_of(error)}") from error
+
+    def delete(self, generation_id: str) -> None:
+        """Delete the directory, and what an earlier attempt left. Raises RuntimeFaultError naming what cannot be deleted."""
+        home = self.path(generation_id)
+        try:
+            if home.exists():
+                self._trash.mkdir(mode=0o700, exist_ok=True)
+                home.rename(self._trash / f"{generation_id}.{secrets.token_hex(4)}")  # gone for everybody at once
+            for left in self._trash.glob(f"{generation_id}.*"):
+                _delete_tree(left)
+        except OSError as error:
+            raise RuntimeFaultError(f"the phones' data cannot be deleted: {cause_of(error)}") from error
+
+    def sweep(self) -> None:
+        """Delete what deletions that were cut short have left. What resists is left for the next time."""
+        for left in self._trash.glob("*"):
+            try:
+                _delete_tree(left)
+            except OSError:
+                continue
+
+
+def _delete_tree(path: Path) -> None:
+    """Delete a tree though its owner took away his own rights, and though a dying process still writes into it."""
+
+    def insist(function: Callable[..., object], name: str, _info: object) -> None:
+        # Phones may make directories that nobody may list or enter: give ourselves the rights and try again.
+        for each in (Path(name).parent, Path(name)):
+            if not each.is_symlink() and each.is_dir():
+                each.chmod(stat.S_IRWXU)
+        if function in (os.unlink, os.rmdir):
+            function(name)
+        else:
+            shutil.rmtree(name)
+
+    for attempt in range(DELETE_ATTEMPTS):
+        try:
+            shutil.rmtree(path, onerror=insist)
+        except FileNotFoundError:
+            if not path.exists():
+                return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY) or attempt == DELETE_ATTEMPTS - 1:
+                raise
+        else:
+            return
+        time.sleep(0.02 * (attempt + 1))
