@@ -90,7 +90,7 @@ def prepare_database(settings: Settings) -> None:
     database = open_database(settings.database_url)
     try:
         bootstrap(database, settings)
-        catalogue = load_catalogue(settings)
+        catalogue = load_catalogue(settings.catalogue)
         with database.write() as tx:
             sync_hosts(tx, settings, catalogue)
     finally:

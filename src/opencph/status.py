@@ -16,14 +16,15 @@ from sqlalchemy import bindparam, func, select
 
 from opencph.jobs import FAILED, RUNNING
 from opencph.settings import Settings
+from opencph.store import processes
 from opencph.store.database import Query, StoreError, open_database
-from opencph.store.tables import eips, generations, hosts, jobs, phones, processes, projects, quotas, servers
+from opencph.store.tables import eips, generations, hosts, jobs, phones, projects, quotas, servers
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 REFRESH_SECONDS = 1.0
-PROCESS_SILENT_MS = 15_000
+PARTS: tuple[processes.ProcessKind, ...] = ("api", "worker", "gateway")
 RECENT_MS = 24 * 3600 * 1000
 SHOWN_AT_MOST = 30
 
@@ -36,16 +37,6 @@ PHONE_STATUS = {
     1: "creating", 2: "running", 3: "resetting", 4: "restarting", 6: "frozen", 7: "stopping", 8: "stopped",
     -5: "reset failed", -6: "restart failed", -7: "abnormal", -8: "create failed", -9: "stop failed",
 }  # fmt: skip
-
-
-class Process(NamedTuple):
-    """One api, worker or gateway process."""
-
-    kind: str
-    host_name: str
-    pid: int
-    start_ms: int
-    heartbeat_ms: int
 
 
 class Server(NamedTuple):
@@ -83,7 +74,7 @@ class Status(msgspec.Struct, frozen=True):
     """Everything that `opencph status` shows."""
 
     database: str
-    processes: list[Process]
+    processes: list[processes.Process]
     servers: int
     newest_servers: list[Server]
     phones: dict[str, int]
@@ -95,12 +86,6 @@ class Status(msgspec.Struct, frozen=True):
 
 _serving = generations.c.generation_id == servers.c.generation_id
 
-PROCESSES = Query(
-    select(processes.c.kind, processes.c.host_name, processes.c.pid, processes.c.start_ms, processes.c.heartbeat_ms)
-    .where(processes.c.heartbeat_ms > bindparam("since"))
-    .order_by(processes.c.kind, processes.c.start_ms),
-    Process,
-)
 SERVER_COUNT = Query(select(func.count()).select_from(servers), int)
 NEWEST_SERVERS = Query(
     select(
@@ -173,7 +158,7 @@ def read_status(settings: Settings) -> Status:
                 by_status[PHONE_STATUS.get(status, str(status))] += count
             return Status(
                 database=settings.database_shown,
-                processes=tx.rows(PROCESSES, since=now - PROCESS_SILENT_MS),
+                processes=[process for kind in PARTS for process in processes.alive(tx, kind)],
                 servers=tx.row(SERVER_COUNT) or 0,
                 newest_servers=tx.rows(NEWEST_SERVERS),
                 phones=dict(by_status),
@@ -206,7 +191,7 @@ def status(settings: Settings, *, as_json: bool = False, watch: bool = False) ->
     except StoreError as error:
         print(f"opencph status: {error}", file=sys.stderr)
         return 1
-    return 0 if {"api", "worker", "gateway"} <= {process.kind for process in now.processes} else 1
+    return 0 if set(PARTS) <= {process.kind for process in now.processes} else 1
 
 
 def _as_builtins(now: Status) -> dict[str, object]:
@@ -243,7 +228,7 @@ def _render(now: Status) -> list[RenderableType]:
     parts = table("Processes", "part", "host", "pid", "up for")
     for process in now.processes:
         parts.add_row(process.kind, process.host_name, str(process.pid), _duration(clock - process.start_ms))
-    for kind in ("api", "worker", "gateway"):
+    for kind in PARTS:
         if kind not in {process.kind for process in now.processes}:
             parts.add_row(f"[red]{kind}[/]", "[red]not running[/]", "", "")
     shown: list[RenderableType] = [f"database {now.database}", parts]
