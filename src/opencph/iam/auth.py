@@ -1,0 +1,187 @@
+"""Who is calling: from a token or a signed request to a `Caller`. What the caller may do there is decided at the edge.
+
+Answers are remembered for FRESH_SECONDS, so that a call costs no look-up and a disabled user, key or grant is out soon.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, select
+
+from opencph.iam import Caller
+from opencph.iam.tokens import Claims, TokenError, read
+from opencph.iam.users import ACCESS_KEY, GRANT, USER_BY_ID, AccessKeyRow
+from opencph.settings import Settings
+from opencph.store.database import Database, Query, scalar
+from opencph.store.tables import signing_keys
+from opencph.wire.errors import CphError
+from opencph.wire.signatures import DATE_HEADER, Authorization, SignatureError, parse_authorization, parse_date, verify
+
+FRESH_SECONDS = 5.0
+REMEMBERED_MAX = 10_000
+TOKEN_KEY_NAME = "token"  # noqa: S105 - the name of a row, no secret
+
+TOKEN_HEADER = b"x-auth-token"
+AUTHORIZATION_HEADER = b"authorization"
+PROJECT_HEADER = b"x-project-id"
+
+_SIGNING_KEY: Query[str] = Query(select(signing_keys.c.secret).where(signing_keys.c.name == bindparam("name")), scalar)
+
+
+class LookupNeededError(Exception):
+    """What is remembered is not enough: ask again with `lookup=True`, off the event loop."""
+
+
+class Request(NamedTuple):
+    """The request to authenticate. `headers` has lower-case names, and none that came twice."""
+
+    method: bytes
+    raw_path: bytes
+    raw_query: bytes
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    project_id: str  # the project in the path; "" when the path names none
+
+
+class _Remembered(NamedTuple):
+    caller: Caller
+    fresh_until: float
+    expires: float
+
+
+class _Key(NamedTuple):
+    row: AccessKeyRow
+    secret: bytes
+    fresh_until: float
+    callers: dict[str, Caller | None]
+
+
+class Authenticator:
+    """Authenticates requests against one database. Safe to use from several threads."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self.database = database
+        self.skew_seconds = settings.clock_skew_seconds
+        self._tokens: dict[bytes, _Remembered] = {}
+        self._keys: dict[str, _Key] = {}
+        self._token_key: bytes | None = None
+
+    @property
+    def token_key(self) -> bytes:
+        """The key that signs tokens."""
+        if self._token_key is None:
+            secret = self.database.row(_SIGNING_KEY, name=TOKEN_KEY_NAME)
+            if secret is None:
+                raise CphError("CPS.0003", "the database has no token key; start OpenCPH on it once with `opencph up`")
+            self._token_key = base64.b64decode(secret)
+        return self._token_key
+
+    def authenticate(self, request: Request, *, lookup: bool = True) -> Caller:
+        """Who is calling. Raises CphError APIGW.0301 (401), or APIGW.0302 (403) for a project that is not the caller's;
+        LookupNeededError when `lookup` is False and the database must be asked."""
+        token = request.headers.get(TOKEN_HEADER)
+        if token is not None:
+            return self.by_token(token, lookup=lookup)
+        authorization = request.headers.get(AUTHORIZATION_HEADER)
+        if authorization is None:
+            raise CphError("APIGW.0301", "no credentials: send X-Auth-Token, or sign the request with an access key")
+        try:
+            return self._by_signature(parse_authorization(authorization), request, lookup)
+        except SignatureError as error:
+            raise CphError("APIGW.0301", f"verify aksk signature fail: {error}") from None
+
+    def by_token(self, token: bytes, *, lookup: bool = True) -> Caller:
+        """Who the token was issued to, if that one may still act there. Errors as `authenticate`."""
+        now = time.time()
+        found = self._tokens.get(token)
+        if found is not None and now < found.fresh_until and now < found.expires:
+            return found.caller
+        if not lookup:
+            raise LookupNeededError
+        self._tokens.pop(token, None)
+        try:
+            claims = read(self.token_key, token, int(now * 1000))
+        except TokenError as error:
+            raise CphError("APIGW.0301", f"decrypt token fail: {error}") from None
+        caller = self._caller(claims)
+        _make_room(self._tokens)
+        self._tokens[token] = _Remembered(caller, now + FRESH_SECONDS, claims.expires_ms / 1000)
+        return caller
+
+    def claims(self, token: bytes) -> Claims:
+        """What a token says, however old it may be. Raises TokenError when it is not ours or has expired."""
+        return read(self.token_key, token, time.time_ns() // 1_000_000)
+
+    def _caller(self, claims: Claims) -> Caller:
+        if claims.project_id:
+            grant = self.database.row(GRANT, user_id=claims.user_id, project_id=claims.project_id)
+            if grant is not None:
+                return Caller(**grant._asdict())
+        else:
+            user = self.database.row(USER_BY_ID, user_id=claims.user_id)
+            if user is not None and user.enabled:
+                return _without_project(user.user_id, user.user_name, user.domain_id, user.domain_name)
+        raise CphError("APIGW.0301", "the token's user or its access to the project is gone or disabled")
+
+    def _by_signature(self, authorization: Authorization, request: Request, lookup: bool) -> Caller:
+        now = time.time()
+        date = request.headers.get(DATE_HEADER)
+        if date is None:
+            raise SignatureError("the header X-Sdk-Date is not there exactly once")
+        off = abs(now - parse_date(date))
+        if off > self.skew_seconds:
+            minutes = round(off / 60)
+            raise SignatureError(
+                f"X-Sdk-Date is {minutes} minutes off the clock here: at most {self.skew_seconds // 60}; set your clock, sign again"
+            )
+        key = self._key(authorization.access_key, now, lookup)
+        if key is None:
+            raise SignatureError(f"the access key {authorization.access_key} does not exist or is disabled")
+        verify(authorization, key.secret, request.method, request.raw_path, request.raw_query, request.headers, request.body)
+        stated = request.headers.get(PROJECT_HEADER, b"").decode("latin-1")
+        project_id = request.project_id or stated
+        if stated and stated != project_id:
+            raise CphError("APIGW.0302", "the project of X-Project-Id is not the project of the path")
+        if not project_id:
+            return _without_project(key.row.user_id, key.row.user_name, key.row.domain_id, key.row.domain_name)
+        if project_id not in key.callers:
+            if not lookup:
+                raise LookupNeededError
+            grant = self.database.row(GRANT, user_id=key.row.user_id, project_id=project_id)
+            _make_room(key.callers)
+            key.callers[project_id] = None if grant is None else Caller(**grant._asdict())
+        caller = key.callers[project_id]
+        if caller is None:
+            raise CphError("APIGW.0302", f"the access key gives no access to project {project_id[:64]!r}")
+        return caller
+
+    def _key(self, access_key: str, now: float, lookup: bool) -> _Key | None:
+        found = self._keys.get(access_key)
+        if found is not None and now < found.fresh_until:
+            return found
+        if not lookup:
+            raise LookupNeededError
+        row = self.database.row(ACCESS_KEY, access_key=access_key)
+        self._keys.pop(access_key, None)
+        if row is None:
+            return None
+        _make_room(self._keys)
+        key = self._keys[access_key] = _Key(row, row.secret_key.encode(), now + FRESH_SECONDS, {})
+        return key
+
+
+def _without_project(user_id: str, user_name: str, domain_id: str, domain_name: str) -> Caller:
+    return Caller(user_id=user_id, user_name=user_name, domain_id=domain_id, domain_name=domain_name, project_id="", role="reader")
+
+
+def _make_room(remembered: dict[bytes, _Remembered] | dict[str, _Key] | dict[str, Caller | None]) -> None:
+    """Forget the oldest when there are too many; several threads may do so at once."""
+    while len(remembered) >= REMEMBERED_MAX:
+        try:
+            del remembered[next(iter(remembered))]  # type: ignore[arg-type]
+        except (KeyError, StopIteration, RuntimeError):
+            return
