@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class PhoneOrder:
-    """The visible phones of a project, newest first, as runs of consecutive `phones.seq`; true while `revision` is."""
+    """The visible phones of a project, newest first, as runs of one generation each; true while `revision` is."""
 
     revision: int
-    #: Highest `phones.seq` of each run.
-    newest_seq: tuple[int, ...]
-    #: Phones before the run, counted from the newest.
+    generation_ids: tuple[str, ...]
+    phone_counts: tuple[int, ...]
+    #: Phones before each run.
     before: tuple[int, ...]
     total: int
 
@@ -22,7 +21,13 @@ class PhoneOrder:
 class Hints:
     """Places to look first. Bounded, and shared by the threads of the process (each operation on it is one dict access)."""
 
-    #: subnet_id or "eips" -> number of the address after the one handed out last
+    #: subnet_id or "eips" -> place in the network after the address handed out last
     next_address: dict[str, int] = field(default_factory=dict)
     #: project_id -> order of its phones
-    phone_order: OrderedDict[str, PhoneOrder] = field(default_factory=OrderedDict)
+    phone_order: dict[str, PhoneOrder] = field(default_factory=dict)
+
+    def remember(self, project_id: str, order: PhoneOrder, limit: int) -> None:
+        """Keep an order; beyond `limit` projects all others are forgotten."""
+        if len(self.phone_order) >= limit and project_id not in self.phone_order:
+            self.phone_order.clear()
+        self.phone_order[project_id] = order
