@@ -93,14 +93,19 @@ def own_network() -> Iterator[str]:
     raise UpError("all 126 test networks of 127.128.0.0/9 are in use")
 
 
-def start_up(data: Path, network: str, *arguments: str, settings: Mapping[str, str] | None = None) -> RunningCph:
-    """Start `opencph up` on `data` with a free port; does not wait. `settings` are OPENCPH_* variables without the prefix."""
+def start_up(
+    data: Path, network: str, *arguments: str, settings: Mapping[str, str] | None = None, command: str = "up"
+) -> RunningCph:
+    """Start `opencph up`, or another command, on `data` with a free port; does not wait.
+
+    `settings` are OPENCPH_* variables without the prefix.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENCPH_")}
     environment |= {"OPENCPH_NETWORK": network, "OPENCPH_LISTEN": "127.0.0.1:0"}
     environment |= {f"OPENCPH_{name.upper()}": value for name, value in (settings or {}).items()}
     started = time.monotonic()
     process = subprocess.Popen(  # noqa: S603 (our own command)
-        [sys.executable, "-m", "opencph", "up", "--data", str(data), *arguments],
+        [sys.executable, "-m", "opencph", command, "--data", str(data), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
