@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import stat as stat_module
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ async def handshake(ip: str, port: int = 5555, timeout: float = 5.0) -> str:
         except TimeoutError:
             raise AdbError(f"no ADB answer from {ip}:{port} within {timeout:g} s") from None
         except OSError as error:
-            raise AdbError(f"{ip}:{port}: {error.strerror or error}") from None
+            raise AdbError(f"{ip}:{port}: {os.strerror(error.errno) if error.errno else error}") from None
         except messages.ProtocolError as error:
             raise AdbError(f"{ip}:{port} does not speak ADB: {error}") from None
     return data[messages.HEADER_BYTES :].rstrip(b"\0").decode("utf-8", "replace")
