@@ -1,0 +1,72 @@
+"""Port mappings: which address leads to which port of which phone, kept as the database says. How bytes travel is `relay.py`.
+
+Only addresses of 127.0.0.0/8 and fd00::/8 are opened: a tenant subnet may have any range, also one that other machines use, and
+is reached through the SSH tunnel.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+from opencph.fleet.generation_routes import Route
+from opencph.gateway.listeners import Address, Listeners
+from opencph.gateway.relay import Relay, Relays
+
+
+def mappings_of(routes: Iterable[Route]) -> dict[Address, Address]:
+    """Every address that leads to a phone, also those that cannot be opened on this machine."""
+    found: dict[Address, Address] = {}
+    for route in routes:
+        ipv6 = {address.server_ip: address.server_ipv6 for address in route.addresses if address.server_ipv6}
+        for mapping in route.mappings():
+            target = (mapping.phone_ip, mapping.phone_port)
+            found[mapping.listen_ip, mapping.listen_port] = target
+            if not mapping.public and mapping.listen_ip in ipv6:
+                found[ipv6[mapping.listen_ip], mapping.listen_port] = target
+    return found
+
+
+def is_ours(ip: str) -> bool:
+    """Whether the platform may open listeners on this address."""
+    return ip.startswith(("127.", "fd"))
+
+
+class Mappings:
+    """The mappings that are open, and the connections that run through them."""
+
+    def __init__(self, listeners: Listeners, relays: Relays) -> None:
+        self._listeners = listeners
+        self._relays = relays
+        self._targets: dict[Address, Address] = {}
+        self._running: dict[Address, set[Relay]] = {}
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def apply(self, wanted: dict[Address, Address]) -> None:
+        """Make `wanted` the mappings. What stays the same is not touched; connections of what changed are cut."""
+        for address in [address for address, target in self._targets.items() if wanted.get(address) != target]:
+            del self._targets[address]
+            if address not in wanted:
+                self._listeners.unwant(address)
+            for relay in list(self._running.get(address, ())):
+                relay.abort()
+        for address, target in wanted.items():
+            if address not in self._targets and is_ours(address[0]):
+                self._targets[address] = target
+                self._listeners.want(address, self._on_accept)
+
+    def _on_accept(self, connection: socket.socket, address: Address) -> None:
+        running = self._running.setdefault(address, set())
+
+        def forget(relay: Relay) -> None:
+            running.discard(relay)
+            if not running and self._running.get(address) is running:
+                del self._running[address]
+
+        relay = self._relays.join(connection, self._targets[address], forget)
+        if relay is not None:
+            running.add(relay)
+        elif not running:
+            del self._running[address]

@@ -1,0 +1,145 @@
+"""The gateway process: follows the network as the database has it, and serves it. Mappings and tunnels live beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+import uvloop
+
+from opencph.fleet.generation_routes import Route, mappings
+from opencph.gateway.listeners import Listeners
+from opencph.gateway.mappings import Mappings, mappings_of
+from opencph.gateway.relay import Relays
+from opencph.gateway.tunnels import Tunnels
+from opencph.settings import Settings
+from opencph.store import processes, revisions
+from opencph.store.database import Database, StoreError, open_database
+
+NETWORK = "network"
+#: How long one wait for a change lasts: bounds how late a stop is noticed.
+WAIT_SECONDS = 0.25
+RETRY_SECONDS = 0.5
+
+_logger = structlog.get_logger("opencph.gateway")
+
+
+def run_gateway(settings: Settings, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; call `ready` once everything the database maps is open. Blocks; may run in a forked child.
+
+    Raises StoreError when the database cannot be used at the start; later it waits for it, and serves what it knows.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    database = open_database(settings.database_url)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, database, ready))
+    finally:
+        database.close()
+
+
+async def _serve(settings: Settings, database: Database, ready: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    listeners = Listeners()
+    relays = Relays(on_no_descriptors=listeners.hold)
+    serving = Mappings(listeners, relays)
+    tunnels = Tunnels(listeners, database, settings.ssh_port)
+
+    async def apply(routes: list[Route]) -> None:
+        wanted = mappings_of(routes)
+        serving.apply(wanted)
+        tunnels.apply(routes)
+        _logger.info("network applied", servers=len(routes), mappings=len(serving), missing=len(listeners.missing))
+
+    follower = _Follower(database, lambda routes: asyncio.run_coroutine_threadsafe(apply(routes), loop).result())
+    following = asyncio.create_task(follower.run(stop.set))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        first = asyncio.create_task(follower.applied.wait())
+        await asyncio.wait([first, following, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if follower.applied.is_set():
+            ready()
+        first.cancel()
+        await asyncio.wait([following, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        follower.ending.set()
+        await asyncio.wait([following])
+        stopping.cancel()
+        listeners.close()
+        await tunnels.close()
+        relays.close()
+    following.result()
+
+
+class _Follower:
+    """A thread that reads the network whenever its revision changes, has it applied, and says so in `processes`."""
+
+    def __init__(self, database: Database, apply: Callable[[list[Route]], None]) -> None:
+        self._database = database
+        self._apply = apply
+        self._process_id = processes.new_process_id("gateway")
+        self.applied = asyncio.Event()
+        self.ending = threading.Event()
+
+    async def run(self, on_end: Callable[[], None]) -> None:
+        """Follow until `ending`. Raises what ended it before."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def run() -> None:
+            try:
+                self._follow(lambda: loop.call_soon_threadsafe(self.applied.set))
+            except BaseException as error:
+                loop.call_soon_threadsafe(ended.set_exception, error)
+            else:
+                loop.call_soon_threadsafe(ended.set_result, None)
+
+        threading.Thread(target=run, name="network", daemon=True).start()
+        try:
+            await ended
+        finally:
+            on_end()
+
+    def _follow(self, on_first: Callable[[], object]) -> None:
+        database, served, beaten = self._database, -1, 0.0
+        while not self.ending.is_set():
+            try:
+                if served < 0:
+                    database.wait_for_change(0)  # from here on no change is missed
+                revision = revisions.read(database, NETWORK)
+                if revision != served:
+                    with database.read() as tx:
+                        revision, routes = revisions.read(tx, NETWORK), mappings(tx)
+                    self._apply(routes)
+                    if served < 0:
+                        processes.register(database, "gateway", process_id=self._process_id)
+                    self._report(revision)
+                    served, beaten = revision, time.monotonic()
+                    on_first()
+                elif time.monotonic() - beaten >= processes.HEARTBEAT_SECONDS:
+                    self._report(served)
+                    beaten = time.monotonic()
+                database.wait_for_change(WAIT_SECONDS)
+            except StoreError as error:
+                if served < 0:
+                    raise
+                _logger.warning("database", error=str(error))
+                self.ending.wait(RETRY_SECONDS)
+        with suppress(StoreError):
+            processes.remove(database, self._process_id)
+
+    def _report(self, revision: int) -> None:
+        if not processes.applied(self._database, self._process_id, revision):
+            processes.register(self._database, "gateway", process_id=self._process_id)
+            processes.applied(self._database, self._process_id, revision)
