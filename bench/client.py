@@ -10,14 +10,13 @@ from huaweicloudsdkcph.v1 import (
     ChangeCloudPhoneServerRequest,
     CphClient,
     CreateNet2CloudPhoneServerRequest,
-    ListCloudPhoneServersRequest,
     ListCloudPhonesRequest,
-    ShowCloudPhoneDetailRequest,
     ShowCloudPhoneServerDetailRequest,
     ShowJobRequest,
 )
 
-FLAVOR, IMAGE, PHONES_PER_SERVER = "rx1.cp.c60.d10.e1v1", "24110020241130d006101e2100000e18", 60
+from opencph.testing import change, purchase
+
 NORMAL, ABNORMAL, RUNNING = 5, 2, 2
 POLL_SECONDS = 0.02
 
@@ -30,31 +29,15 @@ class Client:
         keys = BasicCredentials(credentials["access_key"], credentials["secret_key"], credentials["project_id"])
         self.sdk = CphClient.new_builder().with_credentials(keys).with_endpoint(credentials["endpoint"]).build()
 
-    def _network(self) -> dict[str, Any]:
-        return {
-            "tenant_vpc_id": self.credentials["vpc_id"],
-            "nics": [{"subnet_id": self.credentials["subnet_id"]}],
-            "public_ip": {"eip": {"type": "5_bgp"}, "count": 1},
-            "band_width": {"band_width_share_type": 0, "band_width_size": 300, "band_width_charge_mode": 1},
-        }
-
     def buy(self, name: str, count: int = 1) -> list[str]:
         """Buy servers of 60 phones; returns their ids at once."""
-        body = {
-            "server_name": name,
-            "server_model_name": "physical.rx1.xlarge",
-            "phone_model_name": FLAVOR,
-            "image_id": IMAGE,
-            "count": count,
-            "keypair_name": self.credentials["keypair_name"],
-            "extend_param": {"charging_mode": 0, "period_type": 2, "period_num": 1},
-            **self._network(),
-        }
+        body = purchase(self.credentials, name, count)
         return list(self.sdk.create_net2_cloud_phone_server(CreateNet2CloudPhoneServerRequest(body=body)).server_ids)
 
     def change(self, server_id: str) -> str:
-        """Change a server to the same flavor; returns the job's id."""
-        body = {"phone_model_name": FLAVOR, "image_id": IMAGE, **self._network()}
+        """Change a server to the flavor and image it has; returns the job's id."""
+        bought = purchase(self.credentials)
+        body = {**change(self.credentials), **{name: bought[name] for name in ("phone_model_name", "image_id", "ports")}}
         return str(self.sdk.change_cloud_phone_server(ChangeCloudPhoneServerRequest(server_id=server_id, body=body)).job_id)
 
     def wait_for_job(self, job_id: str, seconds: float = 60.0) -> None:
@@ -87,11 +70,3 @@ class Client:
             found += page
             if len(page) < 100:
                 return found
-
-    def servers(self) -> list[Any]:
-        """The first hundred servers."""
-        return list(self.sdk.list_cloud_phone_servers(ListCloudPhoneServersRequest(limit=100)).servers)
-
-    def phone(self, phone_id: str) -> Any:
-        """One phone in full."""
-        return self.sdk.show_cloud_phone_detail(ShowCloudPhoneDetailRequest(phone_id=phone_id))

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 import msgspec
 from sqlalchemy import text
 
-from bench.client import FLAVOR, IMAGE
 from bench.table import Row, median, seconds
 from opencph.fleet import open_fleet
 from opencph.fleet.ids import new_id
@@ -30,10 +29,9 @@ from opencph.iam import ADMIN, Caller
 from opencph.preparation import prepare_database, prepare_directories, write_credentials
 from opencph.settings import Settings
 from opencph.store.database import command
-from opencph.testing import RunningCph, own_network, start_up
+from opencph.testing import PHONES_PER_SERVER, RunningCph, purchase, start_up
 from opencph.wire.servers import CreateNet2CloudPhoneServerRequest
 
-PHONES_PER_SERVER = 60
 SERVERS_PER_CALL = 10
 ROUNDS = 5
 WRK_SECONDS, WRK_CONNECTIONS, WRK_WARM_SECONDS = 3, 32, 1
@@ -72,19 +70,7 @@ def _fill(data: Path, network: str, phones: int) -> dict[str, Any]:
     fleet = open_fleet(settings)
     servers = -(-phones // PHONES_PER_SERVER)
     for first in range(0, servers, SERVERS_PER_CALL):
-        body = {
-            "server_name": f"stored-{first}",
-            "server_model_name": "physical.rx1.xlarge",
-            "phone_model_name": FLAVOR,
-            "image_id": IMAGE,
-            "count": min(SERVERS_PER_CALL, servers - first),
-            "ports": [{"name": "web", "listen_port": 12000, "internet_accessible": "true"}],
-            "extend_param": {"charging_mode": 0, "period_type": 2, "period_num": 1},
-            "tenant_vpc_id": credentials["vpc_id"],
-            "nics": [{"subnet_id": credentials["subnet_id"]}],
-            "public_ip": {"eip": {"type": "5_bgp"}, "count": 1},
-            "band_width": {"band_width_share_type": 0, "band_width_size": 300, "band_width_charge_mode": 1},
-        }
+        body = purchase(credentials, f"stored-{first}", min(SERVERS_PER_CALL, servers - first))
         create_net2_cloud_phone_server(fleet, caller, new_id(), msgspec.convert(body, CreateNet2CloudPhoneServerRequest))
     with fleet.database.write() as tx:
         for statement in _RUN_EVERYTHING:
@@ -97,20 +83,17 @@ def _fill(data: Path, network: str, phones: int) -> dict[str, Any]:
 def _stored(phones: int) -> Iterator[tuple[RunningCph, dict[str, Any]]]:
     """One api process, alone, over a database of so many phones."""
     directory = Path(tempfile.mkdtemp(prefix="cph-", dir="/tmp"))
-    with own_network():
-        # the block is not listened on here: the largest there is, so that every phone has an address
-        network = "127.128.0.0/10"
+    network = "127.128.0.0/10"  # nothing listens there: an api process has no phones
+    try:
+        credentials = _fill(directory, network, phones)
+        running = start_up(directory, network, settings={name: str(value) for name, value in LIMITS.items()}, command="api")
         try:
-            credentials = _fill(directory, network, phones)
-            limits = {name: str(value) for name, value in LIMITS.items()}
-            running = start_up(directory, network, settings=limits, command="api")
-            try:
-                running.wait_until_ready()
-                yield running, {**credentials, "endpoint": running.endpoint}
-            finally:
-                running.stop()
+            running.wait_until_ready()
+            yield running, {**credentials, "endpoint": running.endpoint}
         finally:
-            shutil.rmtree(directory)
+            running.stop()
+    finally:
+        shutil.rmtree(directory)
 
 
 def _token(credentials: Mapping[str, Any]) -> str:
@@ -145,7 +128,7 @@ def _signed(credentials: Mapping[str, Any], path: str) -> dict[str, str]:
     return {name: str(value) for name, value in Signer(keys).sign(request).header_params.items()}
 
 
-def _wrk(endpoint: str, requests: list[tuple[str, Mapping[str, str]]], directory: Path, length: int) -> float:
+def _wrk(endpoint: str, requests: Sequence[tuple[str, Mapping[str, str]]], directory: Path, length: int) -> float:
     """Requests per second of wrk with one thread over many connections. Raises when any answer is not 200."""
     script = directory / "requests.lua"
     lines = ["requests = {}", "function init(args)"]

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from huaweicloudsdkcph.v1 import RestartCloudPhoneRequest
 
-from bench.client import PHONES_PER_SERVER, RUNNING, Client
+from bench.client import RUNNING, Client
 from bench.starting import processes_of, pss
 from bench.table import Row, median, seconds
 from opencph.fleet.adb_check import silent_phones
-from opencph.testing import RunningCph, opencph_up
+from opencph.testing import PHONES_PER_SERVER, RunningCph, opencph_up
 
 ROUNDS = 5
 BUY_SECONDS_MAX, CHANGE_SECONDS_MAX = 1.5, 2.5

@@ -29,55 +29,17 @@ from huaweicloudsdkcph.v1 import (
 )
 from rich.table import Table
 
-from opencph.testing import RunningCph, UpError, opencph_up
+from opencph.testing import PHONES_PER_SERVER, RunningCph, UpError, change, opencph_up, purchase
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stage import Adb, DemoError, Stage
 
 SERVER_NORMAL, PHONE_RUNNING = 5, 2
 JOB_SUCCEEDED, JOB_FAILED = 2, -1
-PHONES_BOUGHT, PHONES_CHANGED = 60, 20
+PHONES_BOUGHT, PHONES_CHANGED = PHONES_PER_SERVER, 20
 WAIT_SECONDS = 60.0
 FILE_BYTES = 4 * 1024 * 1024
 REMOTE = "/sdcard/Download/holiday.bin"
-
-
-def purchase(credentials: dict[str, Any]) -> dict[str, Any]:
-    """The body that buys the server: 60 phones behind one address."""
-    return {
-        "server_name": "demo",
-        "server_model_name": "physical.rx1.xlarge",
-        "phone_model_name": "rx1.cp.c60.d10.e1v1",
-        "image_id": "24110020241130d006101e2100000e18",
-        "count": 1,
-        "keypair_name": credentials["keypair_name"],
-        "ports": [{"name": "web", "listen_port": 12000, "internet_accessible": "true"}],
-        "extend_param": {"charging_mode": 0, "period_type": 2, "period_num": 1, "is_auto_pay": 1, "is_auto_renew": 0},
-        "tenant_vpc_id": credentials["vpc_id"],
-        "nics": [{"subnet_id": credentials["subnet_id"]}],
-        "public_ip": {"eip": {"type": "5_bgp"}, "count": 1},
-        "band_width": {"band_width_share_type": 0, "band_width_size": 300, "band_width_charge_mode": 1},
-    }
-
-
-def change(credentials: dict[str, Any]) -> dict[str, Any]:
-    """The example request of the documentation's page "Changing the Cloud Phone Server", with our ids filled in."""
-    return {
-        "phone_model_name": "kg1.cp.c20.d64SSD.e1v1",
-        "image_id": "20060220200717f201120a2300000e91",
-        "keypair_name": credentials["keypair_name"],
-        "property": '{"sys.prop.writephonenum":"13666666666","sys.prop.writeimsi":"460021624617113",'
-        '"sys.prop.writewifissid":"test_wifi"}',
-        "ports": [
-            {"name": "myServer1", "listen_port": 20000, "internet_accessible": "false"},
-            {"name": "myServer2", "listen_port": 20001, "internet_accessible": "true"},
-        ],
-        "extend_param": {"enterprise_project_id": "0"},
-        "tenant_vpc_id": credentials["vpc_id"],
-        "nics": [{"subnet_id": credentials["subnet_id"]}],
-        "public_ip": {"eip": {"type": "5_bgp"}},
-        "band_width": {"band_width_share_type": 0, "band_width_size": 300, "band_width_charge_mode": 1},
-    }
 
 
 class Story:
@@ -93,7 +55,7 @@ class Story:
         """Buy a server and wait until it is normal and all phones run."""
         stage = self.stage
         stage.chapter("Buy a cloud phone server")
-        body = purchase(self.credentials)
+        body = purchase(self.credentials, "demo")
         stage.say("client.create_net2_cloud_phone_server(...)  [dim]huaweicloudsdkcph, AK/SK[/]")
         stage.fact("flavor", f"{body['phone_model_name']}: {PHONES_BOUGHT} phones on {body['server_model_name']}")
         with stage.timed(f"buy: call to {PHONES_BOUGHT} running phones"):

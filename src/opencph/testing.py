@@ -1,4 +1,5 @@
-"""OpenCPH for tests and scripts: start one that disturbs nobody, wait for it, end it. Knows only the command line and its files.
+"""OpenCPH for tests and scripts: start one that disturbs nobody, wait for it, end it; bodies that it accepts. Knows only the
+command line and its files.
 
 with opencph_up() as cph:
     print(cph.endpoint, cph.credentials["access_key"])
@@ -24,6 +25,50 @@ from typing import Any
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
+
+
+PHONES_PER_SERVER = 60  # of the flavor that `purchase` buys
+
+
+def purchase(credentials: Mapping[str, Any], name: str = "test", count: int = 1) -> dict[str, Any]:
+    """A body for CreateNet2CloudPhoneServer: servers of 60 phones, with a public address and one open port each."""
+    return {
+        "server_name": name,
+        "server_model_name": "physical.rx1.xlarge",
+        "phone_model_name": "rx1.cp.c60.d10.e1v1",
+        "image_id": "24110020241130d006101e2100000e18",
+        "count": count,
+        "keypair_name": credentials["keypair_name"],
+        "ports": [{"name": "web", "listen_port": 12000, "internet_accessible": "true"}],
+        "extend_param": {"charging_mode": 1, "period_type": 2, "period_num": 1, "is_auto_pay": 1, "is_auto_renew": 0},
+        **_network(credentials),
+    }
+
+
+def change(credentials: Mapping[str, Any]) -> dict[str, Any]:
+    """The example request of the documentation's page "Changing the Cloud Phone Server", with our ids filled in."""
+    return {
+        "phone_model_name": "kg1.cp.c20.d64SSD.e1v1",
+        "image_id": "20060220200717f201120a2300000e91",
+        "keypair_name": credentials["keypair_name"],
+        "property": '{"sys.prop.writephonenum":"13666666666","sys.prop.writeimsi":"460021624617113",'
+        '"sys.prop.writewifissid":"test_wifi"}',
+        "ports": [
+            {"name": "myServer1", "listen_port": 20000, "internet_accessible": "false"},
+            {"name": "myServer2", "listen_port": 20001, "internet_accessible": "true"},
+        ],
+        "extend_param": {"enterprise_project_id": "0"},
+        **_network(credentials),
+    }
+
+
+def _network(credentials: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "tenant_vpc_id": credentials["vpc_id"],
+        "nics": [{"subnet_id": credentials["subnet_id"]}],
+        "public_ip": {"eip": {"type": "5_bgp"}},
+        "band_width": {"band_width_share_type": 0, "band_width_size": 300, "band_width_charge_mode": 1},
+    }
 
 
 class UpError(Exception):
