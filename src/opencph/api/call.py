@@ -1,0 +1,51 @@
+"""What a handler gets and what it gives. No HTTP parsing, no encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from opencph.fleet import Fleet
+from opencph.iam import Caller
+from opencph.iam.auth import Authenticator
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, authenticated, with its project checked."""
+
+    fleet: Fleet
+    authenticator: Authenticator
+    caller: Caller
+    request_id: str
+    params: tuple[str, ...]  # of the path, decoded, the project left out
+    raw_query: bytes
+    body: bytes
+    headers: Mapping[bytes, bytes]
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query parameters, decoded; of one that came twice the last counts."""
+        pairs = (pair.partition(b"=") for pair in self.raw_query.split(b"&") if pair)
+        return {_decoded(key): _decoded(value) for key, _, value in pairs}
+
+
+def _decoded(text: bytes) -> str:
+    return unquote_plus(text.decode("latin-1"), encoding="utf-8", errors="replace")
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer that is more than 200 and a body."""
+
+    status: int
+    body: msgspec.Struct
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Result: TypeAlias = msgspec.Struct | bytes | Answer
+Handler: TypeAlias = Callable[[Call], Result]

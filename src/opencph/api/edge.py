@@ -1,0 +1,153 @@
+"""The ASGI application: request id, route, credentials, project, body, handler, answer. No rules and no operations.
+
+Everything on the way of a GET is plain Python on one thread: that is what makes it quick. Writes, and reads of a database that is
+far away, run in a thread pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from opencph.api.bodies import Body, ClientGoneError, Receive, has_body
+from opencph.api.call import Answer, Call, Result
+from opencph.api.errors import refusal
+from opencph.api.routes import ROUTES
+from opencph.api.routing import Route, Router
+from opencph.fleet import Fleet
+from opencph.iam import Caller
+from opencph.iam.auth import TOKEN_HEADER, Authenticator, LookupNeededError, Request
+from opencph.wire.errors import CphError
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+THREADS = 16
+NOBODY = Caller(user_id="", user_name="", domain_id="", domain_name="", project_id="", role="reader")
+_JSON = (b"content-type", b"application/json")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Edge:
+    """The application. One per process; `close()` it after the last request."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.authenticator = Authenticator(fleet.database, fleet.settings)
+        self.router = Router(ROUTES)
+        self.body_limit_bytes = fleet.settings.body_limit_bytes
+        self.reads_inline = fleet.database.reads_inline
+        self.in_flight = 0
+        self._idle: asyncio.Event | None = None
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="opencph-api")
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        if scope["type"] != "http":
+            return
+        self.in_flight += 1
+        try:
+            status, headers, payload = await self._exchange(scope, receive)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": payload})
+        except ClientGoneError:
+            return
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight and self._idle is not None:
+                self._idle.set()
+
+    async def _exchange(self, scope: MutableMapping[str, Any], receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Status, headers and body of the answer."""
+        request_id = os.urandom(16).hex()
+        answer_headers = [_JSON, (b"x-request-id", request_id.encode())]
+        pairs: list[tuple[bytes, bytes]] = scope["headers"]
+        headers = dict(pairs)
+        if len(headers) != len(pairs):
+            headers = _without_doubles(pairs)
+        body = Body(receive, headers, self.body_limit_bytes) if has_body(headers) else None
+        found = self.router.find(scope["method"], scope["raw_path"])
+        try:
+            if found is None:
+                raise CphError("APIGW.0101", f"{scope['method']} {_shown(scope['path'])}")
+            result = await self._answer(scope, headers, body, found[0], found[1], request_id)
+            if isinstance(result, Answer):
+                answer_headers.extend(result.headers)
+                return result.status, answer_headers, _encode(result.body)
+            return 200, answer_headers, result if isinstance(result, bytes) else _encode(result)
+        except ClientGoneError:
+            raise
+        except Exception as error:
+            operation, identity = ("unknown", False) if found is None else (found[0].operation, found[0].identity)
+            refused = refusal(error, request_id, operation, identity=identity)
+            if body is not None:
+                await body.drain()
+            return refused.status, answer_headers, _encode(refused.body)
+
+    async def _answer(
+        self,
+        scope: MutableMapping[str, Any],
+        headers: dict[bytes, bytes],
+        body: Body | None,
+        route: Route,
+        params: list[str],
+        request_id: str,
+    ) -> Result:
+        project_id = params.pop(0) if route.project else ""
+        content = b""
+        caller = NOBODY
+        if body is not None and TOKEN_HEADER not in headers:
+            content = await body.read()  # a signature covers it
+        if route.auth:
+            caller = await self._authenticate(scope, headers, content, project_id)
+            if route.project and caller.project_id != project_id:
+                if not caller.project_id:
+                    raise CphError("CPS.0001", "the token is not for a project; get one with scope.project")
+                raise CphError("APIGW.0302", f"the credentials give no access to project {_shown(project_id)}")
+            if route.writes and not caller.may_write:
+                raise CphError("CPS.0001", f"the role {caller.role} may not call {route.operation}")
+        if body is not None and not body.taken:
+            content = await body.read()
+        call = Call(self.fleet, self.authenticator, caller, request_id, tuple(params), scope["query_string"], content, headers)
+        if self.reads_inline and not route.writes and not route.blocks:
+            return route.handler(call)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, route.handler, call)
+
+    async def _authenticate(
+        self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], body: bytes, project_id: str
+    ) -> Caller:
+        request = Request(scope["method"].encode(), scope["raw_path"], scope["query_string"], headers, body, project_id)
+        try:
+            return self.authenticator.authenticate(request, lookup=self.reads_inline)
+        except LookupNeededError:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self.authenticator.authenticate, request)
+
+    async def idle(self) -> None:
+        """Return when no request is being answered."""
+        self._idle = asyncio.Event()
+        if self.in_flight:
+            await self._idle.wait()
+
+    def close(self) -> None:
+        """Wait for the threads."""
+        self._threads.shutdown()
+
+
+def _without_doubles(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers that came exactly once: one that came twice has no meaning that client and service are sure to share."""
+    seen: dict[bytes, bytes] = {}
+    doubles = set()
+    for name, value in pairs:
+        if name in seen:
+            doubles.add(name)
+        seen[name] = value
+    return {name: value for name, value in seen.items() if name not in doubles}
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 128 else f"{text[:125]}..."

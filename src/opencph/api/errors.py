@@ -1,0 +1,46 @@
+"""From exceptions to what the client sees. Causes that are ours to know go to the log, not to the client."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from opencph.store.database import StoreBusyError, StoreError, StoreUnavailableError
+from opencph.wire.errors import CphError, ErrorBody, IdentityError, IdentityErrorBody, IdentityErrorFields
+
+_logger = structlog.get_logger("opencph.api")
+
+
+class Refusal(NamedTuple):
+    """Status and body of an answer that says no."""
+
+    status: int
+    body: msgspec.Struct
+
+
+def refusal(error: BaseException, request_id: str, operation: str, *, identity: bool = False) -> Refusal:
+    """What the client is told of an exception."""
+    if isinstance(error, IdentityError):
+        return Refusal(error.status, _identity_body(error))
+    cph = error if isinstance(error, CphError) else _internal(error, request_id, operation)
+    if identity:
+        return Refusal(cph.status, _identity_body(IdentityError(cph.status, cph.message)))
+    return Refusal(cph.status, ErrorBody(request_id=request_id, error_code=cph.code, error_msg=cph.message))
+
+
+def _internal(error: BaseException, request_id: str, operation: str) -> CphError:
+    """The public face of an error that is not the caller's."""
+    if isinstance(error, StoreBusyError):
+        return CphError("CPS.0042", "the database is busy; try again in a moment")
+    if isinstance(error, StoreUnavailableError):
+        _logger.error("the database is not available", request_id=request_id, operation=operation, cause=str(error))
+        return CphError("CPS.0003", "the database is not available at the moment; try again", status=503)
+    kind = "database error" if isinstance(error, StoreError) else "unexpected error"
+    _logger.error(kind, request_id=request_id, operation=operation, exc_info=error)
+    return CphError("CPS.0003", f"see the log of the service for request {request_id}")
+
+
+def _identity_body(error: IdentityError) -> IdentityErrorBody:
+    return IdentityErrorBody(error=IdentityErrorFields(code=error.status, message=error.message, title=error.title))

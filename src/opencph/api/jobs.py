@@ -1,0 +1,17 @@
+"""Jobs over HTTP."""
+
+from __future__ import annotations
+
+from opencph.api.call import Call, Result
+from opencph.fleet import job_views
+from opencph.wire import query_checks
+
+
+def show_job(call: Call) -> Result:
+    """GET /v1/{project_id}/cloud-phone/jobs/{job_id}. A malformed id answers like an unknown one: no code is documented for it."""
+    return job_views.show_job(call.fleet, call.caller, call.request_id, call.params[0].lower())
+
+
+def list_jobs(call: Call) -> Result:
+    """GET /v1/{project_id}/cloud-phone/jobs."""
+    return job_views.list_jobs(call.fleet, call.caller, call.request_id, query_checks.list_jobs(call.query))

@@ -1,0 +1,39 @@
+"""Phones over HTTP: decode, call the rule, answer."""
+
+from __future__ import annotations
+
+from opencph.api.call import Call, Result
+from opencph.fleet import phone_power
+from opencph.fleet import phones as rules
+from opencph.wire import phone_checks, query_checks
+from opencph.wire.checks import check_id
+
+
+def list_cloud_phones(call: Call) -> Result:
+    """GET /v1/{project_id}/cloud-phone/phones."""
+    query = query_checks.list_cloud_phones(call.query)
+    return rules.list_cloud_phones(call.fleet, call.caller, call.request_id, query)
+
+
+def show_cloud_phone_detail(call: Call) -> Result:
+    """GET /v1/{project_id}/cloud-phone/phones/{phone_id}."""
+    phone_id = check_id(call.params[0], "CPS.0004", "phone_id")
+    return rules.show_cloud_phone_detail(call.fleet, call.caller, call.request_id, phone_id)
+
+
+def restart_cloud_phone(call: Call) -> Result:
+    """POST /v1/{project_id}/cloud-phone/phones/batch-restart."""
+    body = phone_checks.restart_cloud_phone(call.body)
+    return phone_power.restart_cloud_phone(call.fleet, call.caller, call.request_id, body)
+
+
+def reset_cloud_phone(call: Call) -> Result:
+    """POST /v1/{project_id}/cloud-phone/phones/batch-reset."""
+    body = phone_checks.reset_cloud_phone(call.body)
+    return phone_power.reset_cloud_phone(call.fleet, call.caller, call.request_id, body)
+
+
+def stop_cloud_phone(call: Call) -> Result:
+    """POST /v1/{project_id}/cloud-phone/phones/batch-stop."""
+    body = phone_checks.stop_cloud_phone(call.body)
+    return phone_power.stop_cloud_phone(call.fleet, call.caller, call.request_id, body)

@@ -1,0 +1,161 @@
+"""The api process: listens, serves the edge until SIGTERM or SIGINT, says that it is alive. Nothing of what is served."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import structlog
+import uvloop
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from opencph.api.edge import Edge
+from opencph.fleet import open_fleet
+from opencph.settings import Settings
+from opencph.store import processes
+from opencph.store.database import StoreError
+
+BACKLOG = 1024
+HEADER_SECONDS = 30
+DRAIN_SECONDS = 10.0
+READY_SECONDS = 10.0
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - said, not bound
+
+_logger = structlog.get_logger("opencph.api")
+
+
+class ApiStartError(Exception):
+    """The api process cannot start. The message says why and what to do."""
+
+
+class _Server(Server):
+    """Granian on a socket of ours: port 0 works, and a taken port is an error instead of a shared one."""
+
+    def __init__(self, app: Edge, listening: socket.socket) -> None:
+        host, port = listening.getsockname()[:2]
+        super().__init__(
+            app,
+            address=host,
+            port=port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
+            log_enabled=False,
+        )
+        self._listening = listening  # Granian takes it over when it starts
+
+    def _init_shared_socket(self) -> None:
+        self._shd: Any = SocketHolder(self._listening.detach(), False, BACKLOG)  # type: ignore[call-arg]
+        self._ssp: Any = None
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket on HOST:PORT; port 0 takes a free one. Raises ApiStartError."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+    except (OSError, ValueError) as error:
+        raise ApiStartError(f"cannot listen on {address}: {error}; give HOST:PORT with --listen") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        why = "another process has the port" if error.errno == errno.EADDRINUSE else error.strerror
+        raise ApiStartError(f"cannot listen on {address}: {why}; give another HOST:PORT with --listen") from error
+    return listening
+
+
+def endpoint_of(listening: socket.socket) -> str:
+    """The URL under which a client of this machine reaches the socket."""
+    host, port = listening.getsockname()[:2]
+    host = WILDCARDS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run_api(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. Calls `ready(endpoint)` once a request has been answered.
+
+    Opens the database itself, so it may run in a forked child. Raises ApiStartError, StoreError, SettingsError.
+    """
+    listening = listen(settings.listen)
+    try:
+        fleet = open_fleet(settings)
+        try:
+            process_id = processes.register(fleet.database, "api")
+            edge = Edge(fleet)
+            try:
+                uvloop.run(_serve(edge, listening, process_id, ready))
+            finally:
+                edge.close()
+                with suppress(StoreError):
+                    processes.remove(fleet.database, process_id)
+        finally:
+            fleet.close()
+    finally:
+        listening.close()
+
+
+async def _serve(edge: Edge, listening: socket.socket, process_id: str, ready: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    endpoint = endpoint_of(listening)
+    server = _Server(edge, listening)
+    serving = asyncio.create_task(server.serve())
+    beating = asyncio.create_task(_beat(edge, process_id))
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait_for(_answers(endpoint), READY_SECONDS)
+        gc.collect()
+        gc.freeze()  # what is there now stays: nothing to look through again and again
+        ready(endpoint)
+        await asyncio.wait((waiting, serving), return_when=asyncio.FIRST_COMPLETED)
+        if serving.done() and not stop.is_set():
+            raise ApiStartError(f"the HTTP server ended by itself: {serving.exception()}")
+    finally:
+        beating.cancel()
+        waiting.cancel()
+        server.stop()  # type: ignore[no-untyped-call]
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(serving, DRAIN_SECONDS)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(edge.idle(), DRAIN_SECONDS)
+
+
+async def _answers(endpoint: str) -> None:
+    """Return once a request is answered."""
+    host, _, port = endpoint.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    if b" 200 " not in await reader.readline():
+        raise ApiStartError("the HTTP server does not answer GET /healthz")
+    writer.close()
+
+
+async def _beat(edge: Edge, process_id: str) -> None:
+    """Say again and again that this process is alive."""
+    database = edge.fleet.database
+    while True:
+        await asyncio.sleep(processes.HEARTBEAT_SECONDS)
+        try:
+            if not await asyncio.to_thread(processes.heartbeat, database, process_id):
+                await asyncio.to_thread(processes.register, database, "api", process_id=process_id)
+        except StoreError as error:
+            _logger.warning("cannot say that this process is alive", cause=str(error))

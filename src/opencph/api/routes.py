@@ -1,0 +1,48 @@
+"""The one route table: which operation answers where (cph-api.md section 3). An operation's handler has its name in snake case."""
+
+from __future__ import annotations
+
+from opencph.api import health, identity, images, jobs, models, phones, servers
+from opencph.api.routing import Route
+
+_V1 = "/v1/{project_id}/cloud-phone"
+_V2 = "/v2/{project_id}/cloud-phone"
+
+ROUTES: tuple[Route, ...] = (
+    # cloud phone servers
+    Route("CreateNet2CloudPhoneServer", "POST", f"{_V2}/servers", servers.create_net2_cloud_phone_server, writes=True),
+    Route("ListCloudPhoneServers", "GET", f"{_V1}/servers", servers.list_cloud_phone_servers),
+    Route("ShowCloudPhoneServerDetail", "GET", f"{_V1}/servers/{{server_id}}", servers.show_cloud_phone_server_detail),
+    Route("ChangeCloudPhoneServer", "POST", f"{_V2}/servers/{{server_id}}/change", servers.change_cloud_phone_server, writes=True),
+    Route("DeleteCloudPhoneServer", "DELETE", f"{_V2}/servers", servers.delete_cloud_phone_server, writes=True),
+    Route("ListCloudPhoneServerModels", "GET", f"{_V1}/server-models", models.list_cloud_phone_server_models),
+    # phones
+    Route("ListCloudPhones", "GET", f"{_V1}/phones", phones.list_cloud_phones),
+    Route("ShowCloudPhoneDetail", "GET", f"{_V1}/phones/{{phone_id}}", phones.show_cloud_phone_detail),
+    Route("ListCloudPhoneModels", "GET", f"{_V1}/phone-models", models.list_cloud_phone_models),
+    Route("RestartCloudPhone", "POST", f"{_V1}/phones/batch-restart", phones.restart_cloud_phone, writes=True),
+    Route("ResetCloudPhone", "POST", f"{_V1}/phones/batch-reset", phones.reset_cloud_phone, writes=True),
+    Route("StopCloudPhone", "POST", f"{_V1}/phones/batch-stop", phones.stop_cloud_phone, writes=True),
+    # images
+    Route("ListCloudPhoneImages", "GET", f"{_V1}/phone-images", images.list_cloud_phone_images),
+    # jobs
+    Route("ShowJob", "GET", f"{_V1}/jobs/{{job_id}}", jobs.show_job),
+    Route("ListJobs", "GET", f"{_V1}/jobs", jobs.list_jobs),
+    # identity
+    Route(
+        "KeystoneCreateUserTokenByPassword",
+        "POST",
+        "/v3/auth/tokens",
+        identity.create_token,
+        blocks=True,
+        auth=False,
+        identity=True,
+    ),
+    Route("KeystoneValidateToken", "GET", "/v3/auth/tokens", identity.show_token, identity=True),
+    Route("KeystoneListProjects", "GET", "/v3/projects", identity.list_projects, identity=True),
+    Route("KeystoneListAuthProjects", "GET", "/v3/auth/projects", identity.list_auth_projects, identity=True),
+    Route("KeystoneListAuthDomains", "GET", "/v3/auth/domains", identity.list_auth_domains, identity=True),
+    # health
+    Route("ShowHealth", "GET", "/healthz", health.show_health, auth=False),
+    Route("ShowReadiness", "GET", "/readyz", health.show_readiness, auth=False),
+)

@@ -1,0 +1,93 @@
+"""Finds the route of a method and a path. What routes there are is in `routes`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from opencph.api.call import Handler
+
+PROJECT = "{project_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation."""
+
+    operation: str
+    method: str
+    path: str
+    handler: Handler
+    writes: bool = False  # needs the right to change things, and runs in a thread
+    blocks: bool = False  # changes nothing, but takes long enough to run in a thread
+    auth: bool = True
+    identity: bool = False  # errors in the identity service's shape
+    project: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "project", PROJECT in self.path)
+        if self.project and self.path.split("/")[2] != PROJECT:
+            raise ValueError(f"{self.path}: the project must be the second segment")
+
+
+class _Node:
+    __slots__ = ("children", "route", "wild")
+
+    def __init__(self) -> None:
+        self.children: dict[bytes, _Node] = {}
+        self.wild: _Node | None = None
+        self.route: Route | None = None
+
+
+class Router:
+    """A tree of path segments per method. A literal segment wins over a parameter."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._roots: dict[str, _Node] = {}
+        for route in routes:
+            node = self._roots.setdefault(route.method, _Node())
+            for segment in route.path.split("/")[1:]:
+                if segment.startswith("{"):
+                    node.wild = node.wild or _Node()
+                    node = node.wild
+                else:
+                    node = node.children.setdefault(segment.encode(), _Node())
+            if node.route is not None:
+                raise ValueError(f"{route.method} {route.path} is the route of both {node.route.operation} and {route.operation}")
+            node.route = route
+
+    def find(self, method: str, raw_path: bytes) -> tuple[Route, list[str]] | None:
+        """The route and the values of its parameters. Segments are percent-decoded once, after the path is split."""
+        node = self._roots.get(method)
+        if node is None:
+            return None
+        parts = raw_path.split(b"/")
+        if b"%" in raw_path:
+            parts = [unquote_to_bytes(part) for part in parts]
+        if parts[0]:
+            return None
+        found = _walk(node, parts, 1)
+        if found is None:
+            return None
+        route, values = found
+        values.reverse()
+        return route, values
+
+
+def _walk(node: _Node, parts: list[bytes], at: int) -> tuple[Route, list[str]] | None:
+    """Parameter values come back last first."""
+    if at == len(parts):
+        return None if node.route is None else (node.route, [])
+    part = parts[at]
+    child = node.children.get(part)
+    if child is not None:
+        found = _walk(child, parts, at + 1)
+        if found is not None:
+            return found
+    if node.wild is None or not part:
+        return None
+    found = _walk(node.wild, parts, at + 1)
+    if found is not None:
+        found[1].append(part.decode("utf-8", "replace"))
+    return found

@@ -1,0 +1,40 @@
+"""Cloud phone servers over HTTP: decode, call the rule, answer."""
+
+from __future__ import annotations
+
+from opencph.api.call import Call, Result
+from opencph.fleet import server_change, server_create, server_delete
+from opencph.fleet import servers as rules
+from opencph.wire import query_checks, server_checks
+from opencph.wire.checks import check_id
+
+
+def create_net2_cloud_phone_server(call: Call) -> Result:
+    """POST /v2/{project_id}/cloud-phone/servers."""
+    body = server_checks.create_net2_cloud_phone_server(call.body)
+    return server_create.create_net2_cloud_phone_server(call.fleet, call.caller, call.request_id, body)
+
+
+def list_cloud_phone_servers(call: Call) -> Result:
+    """GET /v1/{project_id}/cloud-phone/servers."""
+    query = query_checks.list_cloud_phone_servers(call.query)
+    return rules.list_cloud_phone_servers(call.fleet, call.caller, call.request_id, query)
+
+
+def show_cloud_phone_server_detail(call: Call) -> Result:
+    """GET /v1/{project_id}/cloud-phone/servers/{server_id}."""
+    server_id = check_id(call.params[0], "CPS.0016", "server_id")
+    return rules.show_cloud_phone_server_detail(call.fleet, call.caller, call.request_id, server_id)
+
+
+def change_cloud_phone_server(call: Call) -> Result:
+    """POST /v2/{project_id}/cloud-phone/servers/{server_id}/change."""
+    server_id = check_id(call.params[0], "CPS.0016", "server_id")
+    body = server_checks.change_cloud_phone_server(call.body)
+    return server_change.change_cloud_phone_server(call.fleet, call.caller, call.request_id, server_id, body)
+
+
+def delete_cloud_phone_server(call: Call) -> Result:
+    """DELETE /v2/{project_id}/cloud-phone/servers."""
+    body = server_checks.delete_cloud_phone_server(call.body)
+    return server_delete.delete_cloud_phone_server(call.fleet, call.caller, call.request_id, body)
