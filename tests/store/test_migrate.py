@@ -120,7 +120,7 @@ def test_a_database_newer_than_the_code_is_refused_and_left_alone(empty_url: str
     with database.write() as tx:
         tx.run(command(text("UPDATE alembic_version SET version_num = '4711'")))
     database.close()
-    with pytest.raises(StoreError, match="revision '4711'.*install the newer version"):
+    with pytest.raises(StoreError, match=r"revision '4711'.*install the newer version"):
         migrate(empty_url)
 
 

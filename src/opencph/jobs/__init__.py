@@ -74,14 +74,18 @@ class Batch:
         return [job for job in self.jobs if job.job_id not in self.failures]
 
     def fail(self, job_id: str, code: str, message: str) -> None:
-        """Take one job out of the batch; it ends failed with the batch, the others go on."""
+        """Take one job out of the batch: it ends failed when the step it failed in is recorded, the others go on."""
         self.failures[job_id] = JobFailedError(code, message)
 
 
 @dataclass(frozen=True)
 class Step:
     """One step of a kind. Give `effect` (touches the world; recorded after it returned) or `commit` (touches only the database;
-    recorded in the same transaction), not both. `undo_*` takes it back, and must cope with a step that ran half or not at all."""
+    recorded in the same transaction), not both. `undo_*` takes it back, and must cope with a step that ran half or not at all.
+
+    A commit runs in a thread and may run twice before it is committed once. An effect must not block the event loop, and must not
+    read the database on it (`asyncio.to_thread`). Store errors that say "busy" or "unavailable" never fail a job: the step waits
+    and is taken again."""
 
     name: str
     effect: Callable[[Batch], Awaitable[None]] | None = None
@@ -93,6 +97,9 @@ class Step:
 @dataclass(frozen=True)
 class JobKind:
     """A kind of work.
+
+    Several jobs of a `batched` kind run as one batch, up to `jobs.queue.BATCH_MAX`. Any other exception than JobFailedError that a
+    step raises fails the job with CPS.0003 and its cause, and is logged.
 
     Before `point_of_no_return` is recorded a failure runs the undo of every step begun, last first, and ends the job failed; from
     then on a failing step is tried again with growing pauses until it succeeds. `on_failure` runs in the transaction that ends jobs
