@@ -16,7 +16,7 @@ import uvloop
 from opencph.fleet import Fleet, open_fleet, phone_jobs, reconcile, server_jobs
 from opencph.jobs import JobKind
 from opencph.jobs.engine import Worker
-from opencph.jobs.retention import delete_ended
+from opencph.jobs.retention import delete_finished
 from opencph.runtimes import Runtime
 from opencph.settings import Settings, SettingsError
 from opencph.store import processes
@@ -119,4 +119,4 @@ def _heartbeat(fleet: Fleet, process_id: str) -> None:
 
 
 def _retention(fleet: Fleet) -> None:
-    delete_ended(fleet.database, fleet.settings.job_retention_days)
+    delete_finished(fleet.database, fleet.settings.job_retention_days)

@@ -24,7 +24,16 @@ from opencph.fleet.times import now_ms
 from opencph.jobs import RUNNING, Batch, JobKind, NewJob, Step, queue
 from opencph.runtimes import GenerationInventory, GenerationSpec, Runtime, RuntimeFaultError
 from opencph.store import tables
-from opencph.store.database import Query, StoreError, Transaction, command, in_list, json_list, scalar
+from opencph.store.database import (
+    Query,
+    StoreBusyError,
+    StoreUnavailableError,
+    Transaction,
+    command,
+    in_list,
+    json_list,
+    scalar,
+)
 
 RECOVER_SERVER = "recover_server"
 RECONCILE_SECONDS = 3.0
@@ -78,7 +87,7 @@ _GENERATIONS: Query[_Generation] = Query(
 _PHONES: Query[_PhoneRow] = Query(
     select(tables.phones.c.phone_id, tables.phones.c.generation_id, tables.phones.c.status).where(
         in_list(tables.phones.c.generation_id, "generation_ids"),
-        tables.phones.c.status.in_((PhoneStatus.RUNNING, PhoneStatus.ABNORMAL)),
+        or_(tables.phones.c.status == PhoneStatus.RUNNING, tables.phones.c.status == PhoneStatus.ABNORMAL),
     ),
     _PhoneRow,
 )
@@ -181,7 +190,7 @@ class Reconciler:
         while not stop.is_set():
             try:
                 await self.reconcile()
-            except (StoreError, RuntimeFaultError) as error:
+            except (StoreBusyError, StoreUnavailableError, RuntimeFaultError) as error:
                 log.warning("reconcile", error=str(error))
             try:
                 async with asyncio.timeout(RECONCILE_SECONDS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, or_, select, update
 
 from opencph.fleet import Fleet
 from opencph.fleet.payloads import DELETE_SERVER, DeleteServerJob
@@ -50,7 +50,7 @@ _SERVERS: Query[_Server] = Query(
 )
 _MARK_DELETED = command(
     update(tables.servers)
-    .where(in_list(tables.servers.c.server_id, "server_ids"), tables.servers.c.status.in_(DELETABLE))
+    .where(in_list(tables.servers.c.server_id, "server_ids"), or_(*(tables.servers.c.status == one for one in DELETABLE)))
     .values(status=ServerStatus.DELETED, update_ms=bindparam("now"))
 )
 

@@ -1,0 +1,201 @@
+"""What should run, runs; what should not exist, is removed; and nobody fights with a job."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from memory_runtime import MemoryRuntime
+from small_world import World, eventually
+
+from opencph.fleet import reconcile
+from opencph.fleet.adb_check import answers_adb
+from opencph.fleet.ids import new_id
+from opencph.fleet.reconcile import RECOVER_SERVER, Reconciler
+from opencph.runtimes import GenerationSpec
+
+
+def recoveries(world: World) -> list[int]:
+    return [job.status for job in world.jobs() if job.kind == RECOVER_SERVER]
+
+
+def test_phones_of_a_dead_host_come_back_with_their_data_and_stopped_ones_stay_off(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+            phones, generation_id = world.phones(server_id), world.server(server_id).generation_id
+            (stop,) = world.stop(phones[2].phone_id).jobs
+            await world.ended(stop.job_id or "")
+            real = runtime.generations[generation_id]
+            for phone in real.phones.values():
+                phone.data = "mine"
+            runtime.gates["create"] = asyncio.Event()
+            runtime.kill(generation_id)
+            await Reconciler(world.fleet, runtime).reconcile()
+            assert world.server(server_id).status == 2
+            assert [phone.status for phone in world.phones(server_id)] == [-7, -7, 8]
+            runtime.gates["create"].set()
+            await world.all_ended()
+            assert world.server(server_id).status == 5
+            assert [phone.status for phone in world.phones(server_id)] == [2, 2, 8]
+            assert [await answers_adb(phone.ip, 0.2) is None for phone in phones] == [True, True, False]
+            assert {phone.data for phone in real.phones.values()} == {"mine"}
+            assert recoveries(world) == [2]
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_a_runtime_that_lost_everything_gets_it_made_again(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            server_ids = await world.bought(2)
+            await runtime.shutdown()
+            runtime.generations.clear()
+            await Reconciler(world.fleet, runtime).reconcile()
+            await world.all_ended()
+            for server_id in server_ids:
+                assert world.server(server_id).status == 5
+                assert [phone.status for phone in world.phones(server_id)] == [2] * 3
+                assert [await answers_adb(phone.ip, 2) for phone in world.phones(server_id)] == [None] * 3
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_one_phone_that_is_off_by_itself_is_started_again_and_its_server_stays_normal(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+            generation = runtime.generations[world.server(server_id).generation_id]
+            phone_id = world.phones(server_id)[1].phone_id
+            generation.phones[phone_id].off()
+            runtime.gates["create"] = asyncio.Event()
+            await Reconciler(world.fleet, runtime).reconcile()
+            assert [phone.status for phone in world.phones(server_id)] == [2, -7, 2]
+            assert world.server(server_id).status == 5
+            runtime.gates["create"].set()
+            await world.all_ended()
+            assert [phone.status for phone in world.phones(server_id)] == [2, 2, 2]
+            assert [phone.boots for phone in generation.phones.values()] == [1, 2, 1]
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_when_all_is_well_nothing_is_done(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+            before = world.jobs(), world.phones(server_id)
+            runtime.calls.clear()
+            await Reconciler(world.fleet, runtime).reconcile()
+            assert (world.jobs(), world.phones(server_id)) == before
+            assert runtime.calls == ["inventory"]
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_what_no_row_knows_is_removed_and_what_is_being_built_is_not(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            await runtime.create(GenerationSpec(generation_id=new_id(), server_id=new_id(), host_id="x", phones=()))
+            runtime.gates["start"] = asyncio.Event()
+            (server_id,) = world.buy()
+            await eventually(lambda: "start" in runtime.calls, "the new one is being built")
+            await Reconciler(world.fleet, runtime).reconcile()
+            assert set(runtime.generations) == {world.server(server_id).generation_id}
+            runtime.gates["start"].set()
+            await world.all_ended()
+            assert world.server(server_id).status == 5
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_a_server_with_a_running_job_is_left_alone(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+            runtime.gates["stop"] = asyncio.Event()
+            (restart,) = world.restart(world.phones(server_id)[0].phone_id).jobs
+            await eventually(lambda: "stop" in runtime.calls, "the restart has begun")
+            runtime.kill(world.server(server_id).generation_id)
+            reconciler = Reconciler(world.fleet, runtime)
+            await reconciler.reconcile()
+            assert recoveries(world) == []
+            runtime.gates["stop"].set()
+            await world.ended(restart.job_id or "")
+            await reconciler.reconcile()
+            await world.all_ended()
+            assert [phone.status for phone in world.phones(server_id)] == [2] * 3
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_a_job_that_ran_while_the_inventory_was_taken_does_not_mislead(world: World) -> None:
+    class Late(MemoryRuntime):
+        async def inventory(self):  # type: ignore[no-untyped-def]
+            found = await super().inventory()
+            (answer,) = world.restart(phone.phone_id).jobs  # begun and ended between the inventory and the reading of the rows
+            self.off_in_inventory = True
+            await world.ended(answer.job_id or "")
+            return [
+                type(one)(
+                    generation_id=one.generation_id,
+                    server_id=one.server_id,
+                    alive=True,
+                    phones={**one.phones, phone.phone_id: "stopped"},
+                )
+                for one in found
+            ]
+
+    async def main() -> None:
+        nonlocal phone
+        runtime = Late()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+            phone = world.phones(server_id)[0]
+            await Reconciler(world.fleet, runtime).reconcile()
+            assert recoveries(world) == []
+            assert [one.status for one in world.phones(server_id)] == [2] * 3
+        await runtime.close()
+
+    phone = None  # type: ignore[assignment]
+    asyncio.run(main())
+
+
+def test_a_recovery_that_fails_is_tried_again_later_and_says_why(world: World, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(reconcile, "RETRY_FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.02)
+
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+            runtime.kill(world.server(server_id).generation_id)
+            runtime.broken = {"2": "address taken"}
+            stop = asyncio.Event()
+            running = asyncio.create_task(Reconciler(world.fleet, runtime).run(stop))
+            try:
+                await eventually(lambda: -1 in recoveries(world), "a recovery fails")
+                assert [phone.status for phone in world.phones(server_id)] == [2, -7, 2]
+                assert "address taken" in next(job.error_msg or "" for job in world.jobs() if job.status == -1)
+                await eventually(lambda: recoveries(world).count(-1) >= 2, "it is tried again")
+                runtime.broken = {}
+                await eventually(lambda: all(phone.status == 2 for phone in world.phones(server_id)), "all are back")
+            finally:
+                stop.set()
+                with suppress(asyncio.CancelledError):
+                    await running
+        await runtime.close()
+
+    asyncio.run(main())
