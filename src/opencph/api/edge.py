@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -42,6 +43,8 @@ class Edge:
         self.router = Router(ROUTES)
         self.body_limit_bytes = fleet.settings.body_limit_bytes
         self.reads_inline = fleet.database.reads_inline
+        # Request ids are no secrets, but must differ between processes that were forked from one.
+        self._random_bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
         self.in_flight = 0
         self._idle: asyncio.Event | None = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="opencph-api")
@@ -64,7 +67,7 @@ class Edge:
 
     async def _exchange(self, scope: MutableMapping[str, Any], receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Status, headers and body of the answer."""
-        request_id = os.urandom(16).hex()
+        request_id = f"{self._random_bits(128):032x}"
         answer_headers = [_JSON, (b"x-request-id", request_id.encode())]
         pairs: list[tuple[bytes, bytes]] = scope["headers"]
         headers = dict(pairs)

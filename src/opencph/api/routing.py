@@ -59,35 +59,38 @@ class Router:
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, list[str]] | None:
         """The route and the values of its parameters. Segments are percent-decoded once, after the path is split."""
-        node = self._roots.get(method)
-        if node is None:
+        root = self._roots.get(method)
+        if root is None:
             return None
         parts = raw_path.split(b"/")
         if b"%" in raw_path:
             parts = [unquote_to_bytes(part) for part in parts]
         if parts[0]:
             return None
-        found = _walk(node, parts, 1)
-        if found is None:
-            return None
-        route, values = found
-        values.reverse()
-        return route, values
+        node, values = root, []
+        for part in parts[1:]:  # nearly always right: the literal segment where there is one
+            child = node.children.get(part)
+            if child is None:
+                child = node.wild
+                if child is None or not part:
+                    break
+                values.append(part.decode("utf-8", "replace"))
+            node = child
+        else:
+            if node.route is not None:
+                return node.route, values
+        return _search(root, parts, 1)
 
 
-def _walk(node: _Node, parts: list[bytes], at: int) -> tuple[Route, list[str]] | None:
-    """Parameter values come back last first."""
+def _search(node: _Node, parts: list[bytes], at: int) -> tuple[Route, list[str]] | None:
+    """As `find`, trying the parameter where the literal segment leads nowhere."""
     if at == len(parts):
         return None if node.route is None else (node.route, [])
     part = parts[at]
     child = node.children.get(part)
-    if child is not None:
-        found = _walk(child, parts, at + 1)
+    found = None if child is None else _search(child, parts, at + 1)
+    if found is None and node.wild is not None and part:
+        found = _search(node.wild, parts, at + 1)
         if found is not None:
-            return found
-    if node.wild is None or not part:
-        return None
-    found = _walk(node.wild, parts, at + 1)
-    if found is not None:
-        found[1].append(part.decode("utf-8", "replace"))
+            found[1].insert(0, part.decode("utf-8", "replace"))
     return found
