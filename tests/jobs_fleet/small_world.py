@@ -24,7 +24,7 @@ from opencph.iam import ADMIN, Caller
 from opencph.runtimes import Runtime
 from opencph.settings import Settings
 from opencph.store import networks, processes, tables
-from opencph.store.database import Query, Row, command, scalar, tuple_row
+from opencph.store.database import Query, Row, Value, command, scalar, tuple_row
 from opencph.wire.phones import (
     PhoneJobsResponse,
     ResetCloudPhoneRequest,
@@ -270,7 +270,7 @@ class World:
         with self.database.read() as tx:
             return {str(one): str(state) for one, state in tx.rows(_GENERATION_STATES)}
 
-    def execute(self, statement: Query[tuple[object, ...]], **params: str | int) -> None:
+    def execute(self, statement: Query[tuple[Value, ...]], **params: str | int) -> None:
         with self.database.write() as tx:
             tx.run(statement, **params)
 

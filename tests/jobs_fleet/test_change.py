@@ -67,9 +67,9 @@ def test_the_old_phones_serve_until_the_swap(world: World) -> None:
             assert world.server(server_id).status == 3
             assert world.phones(server_id) == old_phones
             assert [await answers_adb(phone.ip, 2) for phone in old_phones] == [None] * 3
-            for refused in (lambda: world.change(server_id), lambda: world.delete(server_id)):
+            for call in (world.change, world.delete):
                 with pytest.raises(CphError) as refusal:
-                    refused()
+                    call(server_id)
                 assert refusal.value.code == "CPS.0099"
             runtime.gates["start"].set()
             assert (await world.ended(job_id)).status == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import msgspec
+import pytest
 from memory_runtime import MemoryRuntime
 from small_world import World, eventually
 
@@ -12,7 +14,7 @@ from opencph.fleet import reconcile
 from opencph.fleet.adb_check import answers_adb
 from opencph.fleet.ids import new_id
 from opencph.fleet.reconcile import RECOVER_SERVER, Reconciler
-from opencph.runtimes import GenerationSpec
+from opencph.runtimes import GenerationInventory, GenerationSpec
 
 
 def recoveries(world: World) -> list[int]:
@@ -143,37 +145,30 @@ def test_a_server_with_a_running_job_is_left_alone(world: World) -> None:
 
 def test_a_job_that_ran_while_the_inventory_was_taken_does_not_mislead(world: World) -> None:
     class Late(MemoryRuntime):
-        async def inventory(self):  # type: ignore[no-untyped-def]
-            found = await super().inventory()
-            (answer,) = world.restart(phone.phone_id).jobs  # begun and ended between the inventory and the reading of the rows
-            self.off_in_inventory = True
+        """Says that a phone is off; by the time it says so, a restart has begun and ended."""
+
+        phone_id = ""
+
+        async def inventory(self) -> list[GenerationInventory]:
+            (found,) = await super().inventory()
+            (answer,) = world.restart(self.phone_id).jobs
             await world.ended(answer.job_id or "")
-            return [
-                type(one)(
-                    generation_id=one.generation_id,
-                    server_id=one.server_id,
-                    alive=True,
-                    phones={**one.phones, phone.phone_id: "stopped"},
-                )
-                for one in found
-            ]
+            return [msgspec.structs.replace(found, phones={**found.phones, self.phone_id: "stopped"})]
 
     async def main() -> None:
-        nonlocal phone
         runtime = Late()
         async with world.working(runtime):
             (server_id,) = await world.bought()
-            phone = world.phones(server_id)[0]
+            runtime.phone_id = world.phones(server_id)[0].phone_id
             await Reconciler(world.fleet, runtime).reconcile()
             assert recoveries(world) == []
-            assert [one.status for one in world.phones(server_id)] == [2] * 3
+            assert [phone.status for phone in world.phones(server_id)] == [2] * 3
         await runtime.close()
 
-    phone = None  # type: ignore[assignment]
     asyncio.run(main())
 
 
-def test_a_recovery_that_fails_is_tried_again_later_and_says_why(world: World, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_recovery_that_fails_is_tried_again_later_and_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "RETRY_FIRST_SECONDS", 0.05)
     monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.02)
 
