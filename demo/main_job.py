@@ -6,6 +6,7 @@ it must be.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import secrets
@@ -205,7 +206,9 @@ class Story:
 
 def main() -> int:
     """Tell the story. Returns the exit status."""
-    stage = Stage()
+    parser = argparse.ArgumentParser(description="The main job, told on the terminal.")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="also write it as an SVG file")
+    stage = Stage(parser.parse_args().picture)
     stage.console.print("[bold]OpenCPH[/]: the Huawei Cloud CPH API, and phones that run, on this machine")
     start = time.monotonic()
     try:
@@ -236,6 +239,7 @@ def main() -> int:
     for what, seconds in stage.times:
         stage.say(f"{seconds:6.2f} s  {what}")
     stage.say(f"{time.monotonic() - start:6.2f} s  in all")
+    stage.save_picture()
     stage.console.print("\nNow yours: [bold]make up[/], and docs/quickstart.md\n")
     return 0
 

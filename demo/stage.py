@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -27,8 +30,9 @@ class DemoError(Exception):
 class Stage:
     """Tells the story on the terminal and keeps the times."""
 
-    def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+    def __init__(self, picture: Path | None = None) -> None:
+        self.picture = picture
+        self.console = Console(highlight=False, soft_wrap=True, record=picture is not None, width=100 if picture else None)
         self.times: list[tuple[str, float]] = []
 
     def chapter(self, title: str) -> None:
@@ -43,6 +47,12 @@ class Stage:
     def fact(self, name: str, value: object) -> None:
         """A name and what it is."""
         self.console.print(f"  [dim]{name:<18}[/] {escape(str(value))}")
+
+    def save_picture(self) -> None:
+        """Write what was printed as an SVG file, if one was asked for; it loads nothing from anywhere."""
+        if self.picture is not None:
+            frame = re.sub(r"@font-face \{\{.*?\n    \}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+            self.picture.write_text(self.console.export_svg(title="make demo", code_format=frame))
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
