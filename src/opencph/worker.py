@@ -17,7 +17,7 @@ from opencph.fleet import Fleet, open_fleet, phone_jobs, reconcile, server_jobs
 from opencph.jobs import JobKind
 from opencph.jobs.engine import Worker
 from opencph.jobs.retention import delete_finished
-from opencph.runtimes import Runtime
+from opencph.runtimes import Runtime, RuntimeFaultError
 from opencph.settings import Settings, SettingsError
 from opencph.store import processes
 from opencph.store.database import StoreError
@@ -78,6 +78,7 @@ async def _run(fleet: Fleet, ready: Callable[[], None]) -> None:
     try:
         await asyncio.sleep(0)  # the parts have begun
         ready()
+        tasks.append(asyncio.create_task(_warm(runtime, stop), name="warm-up"))
         await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
         died = next((task for task in tasks if task.done() and not stop.is_set()), None)
         stop.set()
@@ -111,6 +112,15 @@ async def _every(seconds: float, stop: asyncio.Event, do: Callable[[], None]) ->
                 await stop.wait()
         except TimeoutError:
             continue
+
+
+async def _warm(runtime: Runtime, stop: asyncio.Event) -> None:
+    """A part like the others, so it lives until `stop`; a runtime that cannot get ready says so again when it is asked to work."""
+    try:
+        await runtime.warm()
+    except RuntimeFaultError as fault:
+        log.warning("the runtime is not ready", error=str(fault))
+    await stop.wait()
 
 
 def _heartbeat(fleet: Fleet, process_id: str) -> None:

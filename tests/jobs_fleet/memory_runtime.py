@@ -98,6 +98,9 @@ class MemoryRuntime:
             raise RuntimeFaultError(f"there is no generation {generation_id}")
         return [generation.phones[phone_id] for phone_id in phone_ids]
 
+    async def warm(self) -> None:
+        """Nothing to get ready."""
+
     async def create(self, spec: GenerationSpec) -> None:
         await self._enter("create")
         generation = self.generations.setdefault(spec.generation_id, MemoryGeneration(spec))

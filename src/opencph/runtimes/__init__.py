@@ -67,6 +67,10 @@ class Runtime(Protocol):
 
     name: str
 
+    async def warm(self) -> None:
+        """Get ready, so that the first server need not wait for it. Nothing depends on it having been called."""
+        ...
+
     async def create(self, spec: GenerationSpec) -> None:
         """Make the generation's home: data volumes, addresses. Nothing boots yet."""
         ...
