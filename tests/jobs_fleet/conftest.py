@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # helpers beside this file
-
-from small_world import World
+from jobs_fleet.small_world import World
 
 
 @pytest.fixture

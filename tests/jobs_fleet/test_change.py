@@ -6,10 +6,10 @@ import asyncio
 from functools import partial
 
 import pytest
-from memory_runtime import MemoryRuntime
-from small_world import World, eventually
 from sqlalchemy import bindparam, insert, update
 
+from jobs_fleet.memory_runtime import MemoryRuntime
+from jobs_fleet.small_world import World, eventually
 from opencph.fleet import publishing, server_jobs
 from opencph.fleet.adb_check import answers_adb, silent_phones
 from opencph.fleet.times import now_ms

@@ -6,9 +6,9 @@ import asyncio
 from functools import partial
 
 import pytest
-from memory_runtime import MemoryRuntime
-from small_world import MONTHLY, ON_DEMAND, World, eventually
 
+from jobs_fleet.memory_runtime import MemoryRuntime
+from jobs_fleet.small_world import MONTHLY, ON_DEMAND, World, eventually
 from opencph.fleet import server_jobs
 from opencph.fleet.adb_check import answers_adb, silent_phones
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from memory_runtime import MemoryRuntime
-from small_world import MONTHLY, World, eventually
 
+from jobs_fleet.memory_runtime import MemoryRuntime
+from jobs_fleet.small_world import MONTHLY, World, eventually
 from opencph.fleet.adb_check import answers_adb
 from opencph.fleet.ids import new_id
 from opencph.fleet.server_delete import accept_deletion

@@ -6,10 +6,10 @@ import asyncio
 from functools import partial
 
 import pytest
-from memory_runtime import MemoryPhone, MemoryRuntime
-from small_world import OTHER_IMAGE, World, eventually, merged
 from sqlalchemy import bindparam, update
 
+from jobs_fleet.memory_runtime import MemoryPhone, MemoryRuntime
+from jobs_fleet.small_world import OTHER_IMAGE, World, eventually, merged
 from opencph.fleet import phone_jobs
 from opencph.fleet.adb_check import answers_adb, silent_phones
 from opencph.fleet.ids import new_id

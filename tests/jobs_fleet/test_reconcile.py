@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from memory_runtime import MemoryRuntime
-from small_world import World, eventually
 
+from jobs_fleet.memory_runtime import MemoryRuntime
+from jobs_fleet.small_world import World, eventually
 from opencph.fleet import reconcile
 from opencph.fleet.adb_check import answers_adb
 from opencph.fleet.ids import new_id
