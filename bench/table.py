@@ -67,7 +67,8 @@ def show(rows: Sequence[Row]) -> None:
     for row in rows:
         mark = "[green]yes[/]" if row.ok else "[red]no[/]"
         table.add_row(row.what, row.measured, row.reference, row.ratio, row.target, mark)
-    Console(soft_wrap=True, highlight=False).print(table)
+    console = Console(highlight=False)
+    Console(width=max(console.width, 180), highlight=False).print(table)
 
 
 def write_page(rows: Sequence[Row], page: Path = PAGE) -> None:
