@@ -154,6 +154,7 @@ class _PhoneSide(asyncio.Protocol):
         self.channel: asyncssh.SSHTCPChannel[bytes] | None = None
         self.done = False  # it will send no more
         self.client_done = False
+        self._early = bytearray()  # came before the channel was open: pausing does not stop the very first read
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -164,16 +165,22 @@ class _PhoneSide(asyncio.Protocol):
 
     def join(self, channel: asyncssh.SSHTCPChannel[bytes]) -> None:
         """The channel is open: bytes may flow."""
+        assert self.transport is not None
         self.channel = channel
+        if self._early:
+            channel.write(bytes(self._early))
+            self._early.clear()
+        if self.done:
+            channel.write_eof()
         if self._lost:
             channel.close()
         else:
-            assert self.transport is not None
             self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        assert self.channel is not None
-        if not self.channel.is_closing():
+        if self.channel is None:
+            self._early += data
+        elif not self.channel.is_closing():
             self.channel.write(data)
 
     def eof_received(self) -> bool:

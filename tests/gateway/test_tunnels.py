@@ -1,0 +1,274 @@
+"""SSH tunnels through a gateway process, with the OpenSSH client."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, wait_until
+
+once = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+Start = Callable[[], Gateway]
+PORTS = (("web", 20000, False),)
+SSH = shutil.which("ssh")
+
+if SSH is None:
+    pytest.skip("no ssh: install openssh-client", allow_module_level=True)
+
+
+def make_key(path: Path, kind: str = "rsa") -> str:
+    """A key pair as a user has it; returns the public half."""
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
+    return path.with_suffix(".pem.pub").read_text().strip()
+
+
+class Ssh:
+    """Runs the OpenSSH client against one EIP."""
+
+    def __init__(self, network: Network, public: str, directory: Path, key: Path) -> None:
+        self.network, self.public, self.key = network, public, key
+        self.directory = directory
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def command(self, *arguments: str, user: str | None = None, key: Path | None = None) -> list[str]:
+        options = {
+            "StrictHostKeyChecking": "accept-new",
+            "UserKnownHostsFile": str(self.directory / "known_hosts"),
+            "IdentitiesOnly": "yes",
+            "BatchMode": "yes",
+            "ExitOnForwardFailure": "yes",
+            "ConnectTimeout": "10",
+        }
+        flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+        destination = f"{user or self.network.project_id}@{self.public}"
+        return ["ssh", "-F", "none", *flags, "-i", str(key or self.key), "-p", str(self.network.ssh_port), *arguments, destination]
+
+    def run(self, *arguments: str, user: str | None = None, key: Path | None = None, words: str = "") -> tuple[int, str]:
+        """Run to the end; the status and what was said."""
+        command = [*self.command(*arguments, user=user, key=key), *words.split()]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    def tunnel(self, *targets: str) -> list[int]:
+        """`ssh -N -L` to each `ip:port`; the local ports, once they listen."""
+        ports = [random.randint(33000, 60000) for _ in targets]
+        forwards = [part for port, target in zip(ports, targets, strict=True) for part in ("-L", f"127.0.0.1:{port}:{target}")]
+        log = self.directory / "ssh.log"
+        with log.open("ab") as stream:
+            process = subprocess.Popen(self.command("-N", *forwards), stdin=subprocess.DEVNULL, stderr=stream)
+        self.processes.append(process)
+
+        def listens() -> bool:
+            assert process.poll() is None, log.read_text()
+            with socket.socket() as sock:
+                return sock.connect_ex(("127.0.0.1", ports[-1])) == 0
+
+        wait_until(listens, "the tunnel")
+        return ports
+
+    def said(self) -> str:
+        """What the tunnels have written to stderr."""
+        return (self.directory / "ssh.log").read_text()
+
+    def end(self) -> None:
+        """End the tunnels."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+class Server:
+    """A server with two phones and an EIP."""
+
+    def __init__(self, network: Network, keypair_name: str) -> None:
+        self.phone, self.second, self.vip, self.public = (network.ip() for _ in range(4))
+        self.eip_id = network.eip(self.public)
+        self.server_id = network.server(
+            phone_ip_first=self.phone, phone_count=2, server_ip=self.vip, eip_id=self.eip_id, ports=PORTS, keypair_name=keypair_name
+        )
+
+
+@pytest.fixture
+def key(tmp_path: Path, network: Network) -> Path:
+    """The user's private key; the public half is the key pair `mine`."""
+    network.keypair("mine", make_key(tmp_path / "mine.pem"))
+    return tmp_path / "mine.pem"
+
+
+@pytest.fixture
+def server(network: Network, key: Path) -> Server:
+    return Server(network, "mine")
+
+
+@pytest.fixture
+def ssh(network: Network, server: Server, tmp_path: Path, key: Path) -> Iterator[Ssh]:
+    one = Ssh(network, server.public, tmp_path, key)
+    yield one
+    one.end()
+
+
+def test_a_tunnel_reaches_every_port_of_the_phones_and_the_access_ports(
+    server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones
+) -> None:
+    for ip, port in ((server.phone, 5555), (server.second, 31234), (server.second, 20000)):
+        phones.listen(ip, port)
+    gateway()
+    local = ssh.tunnel(f"{server.phone}:5555", f"{server.second}:31234", f"{server.vip}:10003", f"{server.vip}:10000")
+    for port, greeting in zip(
+        local, (f"{server.phone}:5555", f"{server.second}:31234", f"{server.second}:20000", f"{server.phone}:5555"), strict=True
+    ):
+        client = Client("127.0.0.1", port)
+        assert client.line() == greeting
+        assert client.say("through the tunnel") == "through the tunnel"
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.line() == "bye"
+        assert client.line() == ""
+    assert "Authorized users only. All activities may be monitored and reported." in ssh.said()
+
+
+@once
+def test_many_bytes_survive_the_tunnel(server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones) -> None:
+    phones.listen(server.phone, 5555)
+    gateway()
+    (port,) = ssh.tunnel(f"{server.phone}:5555")
+    client = Client("127.0.0.1", port)
+    client.line()
+    data = os.urandom(1 << 20) * 8
+    client.socket.settimeout(60)
+
+    def send() -> None:
+        client.socket.sendall(data)
+        client.socket.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    received = client.file.read()
+    sender.join()
+    assert received == data + b"bye\n"
+
+
+@once
+def test_a_vip_of_a_foreign_range_is_reached_through_the_tunnel(
+    network: Network, key: Path, tmp_path: Path, gateway: Start, phones: TcpPhones
+) -> None:
+    phone, public = network.ip(), network.ip()
+    network.server(phone_ip_first=phone, server_ip="192.0.2.9", eip_id=network.eip(public), keypair_name="mine")
+    phones.listen(phone, 5555)
+    gateway()
+    ssh = Ssh(network, public, tmp_path, key)
+    try:
+        (port,) = ssh.tunnel("192.0.2.9:10000")
+        assert Client("127.0.0.1", port).line() == f"{phone}:5555"
+    finally:
+        ssh.end()
+
+
+@once
+def test_nothing_beside_the_servers_own_phones_can_be_reached(
+    network: Network, server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones
+) -> None:
+    other = Server(network, "mine")
+    phones.listen(other.phone, 5555)
+    phones.listen(server.vip, 22222)
+    gateway()
+    targets = [
+        f"{other.phone}:5555",  # another server of the same project
+        f"{other.vip}:10000",
+        f"{server.vip}:22222",  # no mapping
+        "127.0.0.1:22",
+        "localhost:5555",
+        "0.0.0.0:5555",
+        "[::1]:5555",
+        f"{server.public}:{network.ssh_port}",
+    ]
+    for port in ssh.tunnel(*targets):
+        client = Client("127.0.0.1", port)
+        assert client.is_cut()
+        client.close()
+    # The listening test of tunnel() itself has opened one more than these.
+    assert ssh.said().count("administratively prohibited") >= len(targets)
+
+
+@once
+def test_only_the_project_id_with_the_servers_key_comes_in(
+    network: Network, server: Server, ssh: Ssh, tmp_path: Path, gateway: Start
+) -> None:
+    network.keypair("other", make_key(tmp_path / "other.pem", "ed25519"))
+    gateway()
+    for user, key in ((uuid.uuid4().hex, ssh.key), ("root", ssh.key), (network.project_id, tmp_path / "other.pem")):
+        status, said = ssh.run("-N", user=user, key=key)
+        assert status == 255
+        assert "Permission denied (publickey)" in said
+
+
+@once
+def test_nothing_but_forwards_is_served(network: Network, server: Server, ssh: Ssh, gateway: Start) -> None:
+    gateway()
+    for arguments, words in ((("-T",), ""), (("-tt",), ""), ((), "id"), (("-s",), "sftp"), (("-A", "-X"), "id")):
+        if arguments == ("-s",):
+            done = subprocess.run(
+                [*ssh.command("-s"), "sftp"], stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False
+            )
+            status, said = done.returncode, done.stderr.decode()
+        else:
+            status, said = ssh.run(*arguments, words=words)
+        assert status != 0
+        assert "uid=" not in said
+    status, said = ssh.run("-N", "-R", "127.0.0.1:0:127.0.0.1:22")
+    assert status == 255
+    assert "remote port forwarding failed" in said
+
+
+@once
+def test_the_host_key_stays_the_same_after_a_restart(server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones) -> None:
+    phones.listen(server.phone, 5555)
+    first = gateway()
+    ssh.tunnel(f"{server.phone}:5555")
+    assert first.end() == 0
+    gateway()
+    ssh.tunnel(f"{server.phone}:5555")  # a changed key would be refused: it is in known_hosts
+    assert len(set((ssh.directory / "known_hosts").read_text().splitlines())) == 1
+
+
+def test_at_a_change_the_tunnel_leads_to_the_new_phones_and_a_new_key_ends_it(
+    network: Network, server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones, tmp_path: Path
+) -> None:
+    new, new_vip = network.ip(), network.ip()
+    for ip in (server.phone, new):
+        phones.listen(ip, 5555)
+    running = gateway()
+    old_port, new_port = ssh.tunnel(f"{server.phone}:5555", f"{new}:5555")
+    assert Client("127.0.0.1", old_port).line() == f"{server.phone}:5555"
+    assert Client("127.0.0.1", new_port).is_cut()
+    revision = network.change(
+        server.server_id, phone_ip_first=new, server_ip=new_vip, eip_id=server.eip_id, ports=PORTS, keypair_name="mine"
+    )
+    running.serves(revision)
+    assert Client("127.0.0.1", new_port).line() == f"{new}:5555"
+    assert Client("127.0.0.1", old_port).is_cut()
+    network.keypair("mine", make_key(tmp_path / "new.pem"))
+    running.serves()
+    assert wait_until(lambda: ssh.processes[0].poll() is not None, "the end of the tunnel")
+    status, said = ssh.run("-N")
+    assert status == 255
+    assert "Permission denied" in said
+
+
+@once
+def test_a_phone_that_is_not_there_fails_the_forward_and_not_the_tunnel(
+    server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones
+) -> None:
+    gateway()
+    dead, alive = ssh.tunnel(f"{server.phone}:5555", f"{server.second}:5555")
+    assert Client("127.0.0.1", dead).is_cut()
+    phones.listen(server.second, 5555)
+    assert Client("127.0.0.1", alive).line() == f"{server.second}:5555"
