@@ -58,6 +58,7 @@ class Placement:
 
     def __init__(self, tx: Transaction) -> None:
         self.hosts = [row._replace(servers_used=int(row.servers_used), phones_used=int(row.phones_used)) for row in tx.rows(_ROOM)]
+        self._found = tuple(self.hosts)
 
     def check_zone(self, availability_zone: str) -> None:
         """Raises CPS.0136 when no active host is in the zone."""
@@ -87,7 +88,10 @@ class Placement:
         free = "; ".join(
             f"{host.host_id} has room for {max(host.phone_capacity - host.phones_used, 0)} phones"
             f" and {max(host.server_capacity - host.servers_used, 0)} servers"
-            for host in self.hosts
+            for host in self._found
             if host.availability_zone in zones
         )
-        return f"no host in {' or '.join(zones)} has room for {phone_count} phones ({free or 'no host is active there'})"
+        taken = sum(host.servers_used for host in self.hosts) - sum(host.servers_used for host in self._found)
+        more = f" beside the {taken} before it in this call" if taken else ""
+        where = " or ".join(zones)
+        return f"no host in {where} has room for a server of {phone_count} phones{more} ({free or 'no host is active there'})"
