@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from calendar import timegm
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -38,6 +38,7 @@ class Authorization(NamedTuple):
 
     access_key: str
     signed_headers: tuple[bytes, ...]  # lower case, in the client's order
+    header_names: bytes  # the same, joined by semicolons
     signature: bytes  # lower-case hex
 
 
@@ -51,7 +52,7 @@ def parse_authorization(value: bytes) -> Authorization:
             f"the Authorization header must be '{ALGORITHM} Access=..., SignedHeaders=..., Signature=<64 hex characters>'"
         )
     access_key, names, signature = found.groups()
-    return Authorization(access_key.decode("latin-1"), _signed_headers(names), signature.lower())
+    return Authorization(access_key.decode("latin-1"), _signed_headers(names), names.lower(), signature.lower())
 
 
 @lru_cache(maxsize=256)
@@ -97,32 +98,26 @@ def canonical_query(raw_query: bytes) -> bytes:
     return "&".join(f"{quote_from_bytes(key, safe='~')}={quote_from_bytes(value, safe='~')}" for key, value in pairs).encode()
 
 
-def signature_of(
+def _signature(
     secret_key: bytes,
     method: bytes,
     raw_path: bytes,
     raw_query: bytes,
-    headers: Sequence[tuple[bytes, bytes]],
+    header_lines: bytes,
+    header_names: bytes,
+    date: bytes,
     payload_hash: bytes,
 ) -> bytes:
-    """The signature, in lower-case hex, over `headers` (lower-case name, value) in this order."""
-    request = b"".join(
-        (
-            method,
-            b"\n",
-            canonical_path(raw_path),
-            b"\n",
-            canonical_query(raw_query),
-            b"\n",
-            *[b"%b:%b\n" % (name, value.strip()) for name, value in headers],
-            b"\n",
-            b";".join([name for name, _ in headers]),
-            b"\n",
-            payload_hash,
-        )
+    """The signature in lower-case hex."""
+    request = b"%b\n%b\n%b\n%b\n%b\n%b" % (
+        method,
+        canonical_path(raw_path),
+        canonical_query(raw_query) if raw_query else b"",
+        header_lines,
+        header_names,
+        payload_hash,
     )
-    date = next(value for name, value in headers if name == DATE_HEADER)
-    text = b"SDK-HMAC-SHA256\n%b\n%b" % (date.strip(), hashlib.sha256(request).hexdigest().encode())
+    text = b"SDK-HMAC-SHA256\n%b\n%b" % (date, hashlib.sha256(request).hexdigest().encode())
     return hmac.digest(secret_key, text, "sha256").hex().encode()
 
 
@@ -139,12 +134,12 @@ def verify(
 
     A body hash given in X-Sdk-Content-Sha256 must be the body's, or UNSIGNED-PAYLOAD, which the client signs as such.
     """
-    signed = []
+    lines = []
     for name in authorization.signed_headers:
         value = headers.get(name)
         if value is None:
             raise SignatureError(f"the header {name.decode('latin-1')} is signed, but is not there exactly once")
-        signed.append((name, value))
+        lines.append(b"%b:%b\n" % (name, value.strip()))
     hashes = [hashlib.sha256(body).hexdigest().encode() if body else EMPTY_SHA256]
     stated = headers.get(CONTENT_HEADER)
     if stated is not None and stated != hashes[0]:
@@ -152,8 +147,9 @@ def verify(
             raise SignatureError("X-Sdk-Content-Sha256 is not the hash of the body")
         # Of an empty body some SDKs sign the hash all the same.
         hashes = [UNSIGNED_PAYLOAD] if body else [UNSIGNED_PAYLOAD, EMPTY_SHA256]
+    block, names, date = b"".join(lines), authorization.header_names, headers[DATE_HEADER].strip()
     for payload_hash in hashes:
-        computed = signature_of(secret_key, method, raw_path, raw_query, signed, payload_hash)
+        computed = _signature(secret_key, method, raw_path, raw_query, block, names, date, payload_hash)
         if hmac.compare_digest(computed, authorization.signature):
             return
     raise SignatureError("the signature does not match the request")
@@ -169,10 +165,16 @@ def sign(
     body: bytes = b"",
 ) -> str:
     """The Authorization header of a request, signing all `headers` (X-Sdk-Date among them), as the Python SDK does."""
-    signed = sorted((name.lower().encode(), value.encode()) for name, value in (headers or {}).items())
-    payload_hash = hashlib.sha256(body).hexdigest().encode()
-    signature = signature_of(
-        secret_key.encode(), method.upper().encode(), raw_path.encode(), raw_query.encode(), signed, payload_hash
+    signed = sorted((name.lower().encode(), value.strip().encode()) for name, value in (headers or {}).items())
+    names = b";".join(name for name, _ in signed)
+    signature = _signature(
+        secret_key.encode(),
+        method.upper().encode(),
+        raw_path.encode(),
+        raw_query.encode(),
+        b"".join(b"%b:%b\n" % header for header in signed),
+        names,
+        dict(signed)[DATE_HEADER],
+        hashlib.sha256(body).hexdigest().encode(),
     )
-    names = b";".join(name for name, _ in signed).decode()
-    return f"{ALGORITHM} Access={access_key}, SignedHeaders={names}, Signature={signature.decode()}"
+    return f"{ALGORITHM} Access={access_key}, SignedHeaders={names.decode()}, Signature={signature.decode()}"
