@@ -18,6 +18,7 @@ import msgspec
 
 from opencph.preparation import StartError, check_port_is_free
 from opencph.settings import Settings
+from opencph.store.networks import IPV6_BLOCK
 
 DISK_FREE_BYTES_MIN = 1 << 30
 OPEN_FILES_MIN = 65_536
@@ -64,7 +65,8 @@ def _sandbox(_: Settings) -> Finding:
 
     problems = sandbox.missing()
     if problems:
-        return Finding("phone shell", "missing", "phones would boot without a shell", "; ".join(problems))
+        found, _, fix = problems[0].partition(": ")
+        return Finding("phone shell", "missing", found, "; ".join([fix, *problems[1:]]).replace("`", ""))
     return Finding("phone shell", "ok", f"bubblewrap and user namespaces work ({shutil.which('bwrap')})")
 
 
@@ -145,9 +147,9 @@ def _ipv6(_: Settings) -> Finding:
         with socket.socket(socket.AF_INET6) as listener:
             listener.bind(("fd00:0:0:1::1", 0))
     except OSError as error:
-        fix = "sudo ip -6 route add local fd00::/16 dev lo"
-        return Finding("IPv6 of phones", "note", f"fd00::/16 does not lead here ({error.strerror}); phones answer on IPv4", fix)
-    return Finding("IPv6 of phones", "ok", "fd00::/16 leads to this machine")
+        fix = f"sudo ip -6 route add local {IPV6_BLOCK} dev lo"
+        return Finding("IPv6 of phones", "note", f"{IPV6_BLOCK} does not lead here ({error.strerror}); phones answer on IPv4", fix)
+    return Finding("IPv6 of phones", "ok", f"{IPV6_BLOCK} leads to this machine")
 
 
 def _port(settings: Settings) -> Finding:
