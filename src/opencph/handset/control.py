@@ -85,6 +85,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to every request."""
 
     error: str = ""  # nothing was done, and why
+    taken: bool = False  # ... because another host has the home
     failures: dict[str, str] = {}  # by phone_id
     generation_id: str = ""
     server_id: str = ""

@@ -191,7 +191,7 @@ def run_host(home: Path, socket_path: Path, answer: Callable[[control.Reply], No
             return
         listener = control.listen(socket_path)
     except (HostTakenError, OSError) as error:
-        answer(control.Reply(error=str(error)))
+        answer(control.Reply(error=str(error), taken=isinstance(error, HostTakenError)))
         return
     raise_descriptor_limit()
 

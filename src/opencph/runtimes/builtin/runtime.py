@@ -30,6 +30,7 @@ from opencph.runtimes.builtin.processes import end, end_all, start_zygote, wait_
 ANSWER_SECONDS = 10.0  # a host whose loop does not turn for so long is beyond help and is replaced
 BOOT_SECONDS = 120.0
 FORK_SECONDS = 20.0
+FORK_ATTEMPTS = 3
 SOCKET_SECONDS = 2.0  # from a host's lock to its socket
 QUIT_SECONDS = 3.0
 #: Generations that one inventory asks at a time.
@@ -203,27 +204,37 @@ class BuiltinRuntime:
         home = self._homes.path(generation_id)
         if not self._homes.exists(generation_id):
             raise _unknown(generation_id)
-        deadline = time.monotonic() + SOCKET_SECONDS
-        while (holder := lock_holder(home / control.HOST_LOCK)) is not None:
-            connection = await self._connect(generation_id)
-            if connection is not None:  # another process had it forked just now
-                connection.close()
-                return
-            if time.monotonic() > deadline:  # alive, but its socket is gone: unreachable for good
-                await end(holder, 1.0)
-            await asyncio.sleep(0.01)
         request = control.Fork(home=str(home), socket=control.host_socket(generation_id))
-        for attempt in (1, 2):
+        cause = ""
+        for _ in range(FORK_ATTEMPTS):
+            if await self._has_host_after_all(generation_id):
+                return
             await self._start_zygote()
             try:
                 reply = await control.call(control.connect(self._run / control.ZYGOTE_SOCKET), request, FORK_SECONDS)
             except (control.ControlError, OSError) as error:  # the zygote was killed this very moment
-                if attempt == 2:
-                    raise RuntimeFaultError(f"no host process could be started for the phones: {error}") from error
-                continue
-            if reply.error:
-                raise RuntimeFaultError(f"no host process could be started for the phones: {reply.error}")
-            return
+                cause = str(error)
+            else:
+                if not reply.error:
+                    return
+                cause = reply.error
+                if not reply.taken:
+                    break
+        raise RuntimeFaultError(f"no host process could be started for the phones: {cause}")
+
+    async def _has_host_after_all(self, generation_id: str) -> bool:
+        """Wait for a host that is on its way to its socket; end one that has lost it. True: there is a host."""
+        deadline = time.monotonic() + SOCKET_SECONDS
+        home = self._homes.path(generation_id)
+        while (holder := lock_holder(home / control.HOST_LOCK)) is not None:
+            connection = await self._connect(generation_id)
+            if connection is not None:  # another process had it forked just now
+                connection.close()
+                return True
+            if time.monotonic() > deadline:  # alive, but its socket is gone: unreachable for good
+                await end(holder, 1.0)
+            await asyncio.sleep(0.01)
+        return False
 
     async def _start_zygote(self) -> None:
         async with self._zygote:
