@@ -63,7 +63,7 @@ def test_the_old_phones_serve_until_the_swap(world: World) -> None:
             old_phones = world.phones(server_id)
             runtime.gates["start"] = asyncio.Event()
             job_id = world.change(server_id)
-            await eventually(lambda: runtime.calls.count("start") == 2, "the new phones boot")
+            await eventually(lambda: runtime.calls.count("start") == 3, "the new phones boot")
             assert world.server(server_id).status == 3
             assert world.phones(server_id) == old_phones
             assert [await answers_adb(phone.ip, 2) for phone in old_phones] == [None] * 3

@@ -148,19 +148,23 @@ class _ServerWork:
         await self.runtime.remove(generation_id)
 
     async def boot(self, generation_id: str) -> None:
+        await self._start(await self._spec(generation_id))
+
+    async def verify(self, generation_id: str) -> None:
+        """Ask every phone. Started once more before, which changes nothing unless their host died since `boot` was recorded."""
         spec = await self._spec(generation_id)
+        await self._start(spec)
+        causes = await silent_phones({phone.phone_id: phone.ip for phone in spec.phones})
+        if causes:
+            raise job_failed(TIMED_OUT, _count(spec, causes, "did not answer ADB"))
+
+    async def _start(self, spec: GenerationSpec) -> None:
         try:
-            causes = await self.runtime.start(generation_id, [phone.phone_id for phone in spec.phones])
+            causes = await self.runtime.start(spec.generation_id, [phone.phone_id for phone in spec.phones])
         except RuntimeFaultError as fault:
             raise job_failed(CREATE_FAILED, f"the new phones do not boot: {fault}") from fault
         if causes:
             raise job_failed(CREATE_FAILED, _count(spec, causes, "did not boot"))
-
-    async def verify(self, generation_id: str) -> None:
-        spec = await self._spec(generation_id)
-        causes = await silent_phones({phone.phone_id: phone.ip for phone in spec.phones})
-        if causes:
-            raise job_failed(TIMED_OUT, _count(spec, causes, "did not answer ADB"))
 
     async def publish(self, batch: Batch) -> None:
         await wait_until_published(self.fleet.database)
