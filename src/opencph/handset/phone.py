@@ -2,50 +2,331 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable
+from pathlib import Path
 from typing import Literal
 
+from opencph.adb.device import DeviceConnection
+from opencph.handset import listeners
+from opencph.handset import state as stored
 from opencph.handset.config import HandsetError, PhoneConfig
+from opencph.handset.daemon import Daemon
+from opencph.handset.disk import Disk
+from opencph.handset.files import Files
+from opencph.handset.forward import Relay
+from opencph.handset.owner import owner_of
+from opencph.handset.properties import Properties
+from opencph.handset.sandbox import Sandbox
+from opencph.handset.screen_state import ScreenState
+from opencph.handset.system_tree import phone_root
+from opencph.handset.trees import remove_tree
+
+log = logging.getLogger(__name__)
 
 PhoneState = Literal["stopped", "booting", "running"]
+SANDBOX_IDLE_SECONDS = 10.0
+EVENTS_KEPT = 200
+MACHINE = os.uname().machine
 
 __all__ = ["HandsetError", "Phone", "PhoneConfig", "PhoneState", "preload"]
 
 
 def preload() -> None:
     """Import what all phones of a machine share, so that a process may fork many hosts that share its memory."""
+    from opencph.handset import commands, framebuffer, sync
+    from opencph.handset.sandbox import image, spawner
+
+    commands.preload()
+    image.system_image()
+    for module in (framebuffer, sync, spawner):
+        assert module
 
 
 class Phone:
-    """A light phone. Costs memory only: no thread, task, process or timer until somebody uses it."""
+    """A light phone. Costs memory only: no thread, task, process or timer until somebody uses it.
+
+    Its methods are called on one event loop; two calls of start, stop and reboot wait for each other.
+    """
+
+    __slots__ = (
+        "_busy",
+        "_files",
+        "_listeners",
+        "_sandbox",
+        "_sandbox_lock",
+        "_state",
+        "_tasks",
+        "adb_root",
+        "booted",
+        "booted_at",
+        "cleared_log_at",
+        "config",
+        "daemon",
+        "disk",
+        "events",
+        "properties",
+        "screen",
+        "state_data",
+    )
 
     def __init__(self, config: PhoneConfig) -> None:
         self.config = config
+        self.booted = config  # what it was booted with; differs from `config` until the next boot
         self._state: PhoneState = "stopped"
+        self._busy: asyncio.Lock | None = None
+        self._listeners: list[listeners.Listener] = []
+        self._files: Files | None = None
+        self._sandbox: Sandbox | None = None
+        self._sandbox_lock: asyncio.Lock | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.adb_root = False
+        self.booted_at = 0.0  # seconds of the monotonic clock
+        self.cleared_log_at = 0.0  # seconds since the epoch
+        self.daemon: Daemon | None = None
+        self.disk: Disk = Disk(config.directory, config.data_bytes)
+        self.events: list[tuple[float, str, str]] | None = None  # (seconds since the epoch, tag, text): the log
+        self.properties: Properties | None = None
+        self.screen: ScreenState | None = None
+        self.state_data: stored.State | None = None
 
     @property
     def state(self) -> PhoneState:
         """Where the phone is in its life."""
         return self._state
 
+    @property
+    def uptime(self) -> float:
+        """Seconds since the boot."""
+        return time.monotonic() - self.booted_at
+
+    @property
+    def adb_port(self) -> int:
+        """The port that adbd of a running phone listens on; the configuration may leave it to the machine (0)."""
+        return self._listeners[0].port if self._listeners else self.booted.adb_port
+
+    # power
+
     async def start(self) -> None:
         """Boot: listen on `ip:adb_port` (and `ipv6`) and on `ip:listen_ports`. A running phone stays as it is.
 
         Raises HandsetError naming the address that is taken or missing.
         """
-        raise NotImplementedError
+        if self._busy is None:
+            self._busy = asyncio.Lock()
+        async with self._busy:
+            if self._state == "stopped":
+                self._boot()
+
+    def _boot(self) -> None:
+        config = self.config
+        self._state = "booting"
+        sockets: list[socket.socket] = []
+        try:
+            for address in (config.ip, config.ipv6):
+                if address is None or (address == config.ipv6 and not socket.has_ipv6):
+                    continue
+                for port in (config.adb_port, *config.listen_ports):
+                    try:
+                        sockets.append(listeners.bind(address, port))
+                    except HandsetError as error:
+                        if address == config.ip or error.errno == errno.EADDRINUSE:
+                            raise
+                        log.warning("phone %s: no IPv6: %s", config.phone_id, error.strerror)
+            data = stored.load(config.directory)
+            data.boots += 1
+            stored.save(config.directory, data)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            self._state = "stopped"
+            raise
+        self.booted = config
+        self.state_data = data
+        self.properties = Properties(config, MACHINE)
+        self.properties.boot(config, data.properties)
+        self.adb_root = self.properties.get("ro.com.cph.non_root") == "0"
+        self.booted_at = time.monotonic()
+        self.disk.limit = config.data_bytes
+        self.daemon = Daemon(self)
+        self.events = None
+        self.cleared_log_at = 0.0
+        self.screen = None
+        for sock in sockets:
+            self._listeners.append(listeners.Listener(sock, self._accepted))
+        self._state = "running"
 
     async def stop(self) -> None:
         """Power off: connections end, processes end, sockets close. Data is kept. Never raises for a stopped phone."""
-        raise NotImplementedError
+        if self._busy is None:
+            self._busy = asyncio.Lock()
+        async with self._busy:
+            for listener in self._listeners:
+                listener.close()
+            self._listeners = []
+            if self._state == "stopped":
+                return
+            self._state = "stopped"
+            if self.daemon is not None:
+                self.daemon.disconnect_all()
+                self.daemon = None
+            for task in tuple(self._tasks):
+                task.cancel()
+            await self._leave_sandbox()
+            self.properties = None
+            self.screen = None
+            self.events = None
+            self.state_data = None
+            self.disk.forget()
 
     async def reboot(self) -> None:
         """Stop and start, as `adb reboot` does."""
-        raise NotImplementedError
+        await self.stop()
+        await self.start()
 
     def wipe(self) -> None:
         """Delete the data of a stopped phone. Raises HandsetError when it is not stopped or the disk refuses."""
-        raise NotImplementedError
+        if self._state != "stopped":
+            raise HandsetError(errno.EBUSY, f"phone {self.config.name} is {self._state}; stop it before it is wiped")
+        try:
+            for name in ("data", "cache"):
+                remove_tree(self.config.directory / name)
+            stored.remove(self.config.directory)
+        except OSError as error:
+            raise HandsetError(error.errno, f"cannot wipe {self.config.directory}: {error.strerror}") from None
+        self.disk.forget()
+        self._files = None
 
     def reconfigure(self, config: PhoneConfig) -> None:
         """Take a new configuration: name, disk size and the properties that act at once do so; the rest at the next boot."""
-        raise NotImplementedError
+        if config.directory != self.config.directory:
+            self._files = None
+            self.disk = Disk(config.directory, config.data_bytes)
+        self.config = config
+        self.disk.limit = config.data_bytes
+        if self.properties is not None:
+            self.properties.reconfigure(config)
+
+    # parts that are made when needed
+
+    @property
+    def files(self) -> Files:
+        """The phone's files."""
+        if self._files is None:
+            directory: Path = self.config.directory
+            self._files = Files(directory, owner_of(self.config.ip), phone_root(self))
+        return self._files
+
+    @property
+    def running_properties(self) -> Properties:
+        """The properties of a phone that runs."""
+        assert self.properties is not None
+        return self.properties
+
+    @property
+    def running_state(self) -> stored.State:
+        """What a running phone remembers."""
+        assert self.state_data is not None
+        return self.state_data
+
+    def save_state(self) -> None:
+        """Store persistent properties and settings. Raises HandsetError."""
+        data = self.running_state
+        data.properties = self.running_properties.persistent
+        stored.save(self.config.directory, data)
+
+    @property
+    def running_screen(self) -> ScreenState:
+        """What the screen shows."""
+        if self.screen is None:
+            self.screen = ScreenState()
+        return self.screen
+
+    def note(self, tag: str, text: str) -> None:
+        """A line for the log that `logcat` shows."""
+        if self.events is None:
+            self.events = []
+        self.events.append((time.time(), tag, text))
+        del self.events[:-EVENTS_KEPT]
+
+    async def enter_sandbox(self) -> Sandbox:
+        """The sandbox, made if there is none. Raises HandsetError that says what is missing on this machine."""
+        if self._state != "running":
+            raise HandsetError(errno.ESHUTDOWN, "the phone is shutting down")
+        if self._sandbox_lock is None:
+            self._sandbox_lock = asyncio.Lock()
+        async with self._sandbox_lock:
+            sandbox = self._sandbox
+            if sandbox is not None and sandbox.alive and sandbox.root == self.adb_root:
+                return sandbox
+            if sandbox is not None:
+                await sandbox.close()
+            self._sandbox = await Sandbox.make(self, self.adb_root, SANDBOX_IDLE_SECONDS)
+            return self._sandbox
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The sandbox, if there is one."""
+        return self._sandbox if self._sandbox is not None and self._sandbox.alive else None
+
+    async def _leave_sandbox(self) -> None:
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            await sandbox.close()
+
+    def run(self, work: Awaitable[None]) -> None:
+        """Run something of this phone; it ends with the phone."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except OSError as error:
+                log.info("phone %s: %s", self.config.phone_id, error)
+            except Exception:
+                log.exception("phone %s: unexpected", self.config.phone_id)
+
+        task = asyncio.get_running_loop().create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # connections from outside
+
+    def _accepted(self, connection: socket.socket, port: int) -> None:
+        if port == self.adb_port and self.daemon is not None:
+            self.run(self._serve_adb(connection, self.daemon))
+        else:
+            self.run(self._serve_port(connection, port))
+
+    async def _serve_adb(self, connection: socket.socket, daemon: Daemon) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: DeviceConnection(daemon), connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _serve_port(self, connection: socket.socket, port: int) -> None:
+        """Connect to what listens on the same port inside the phone; without it the caller is refused, as a phone would."""
+        sandbox = self.sandbox
+        inner: socket.socket | None = None
+        try:
+            if sandbox is not None:
+                inner = await sandbox.connect(f"tcp:{port}")
+        except OSError:
+            inner = None
+        if inner is None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            connection.close()
+            return
+        await Relay(connection, inner).run()

@@ -1,0 +1,94 @@
+"""`python -m opencph.handset --data DIR --listen ADDR:5555 [--disk BYTES]`: one phone by itself, until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import ipaddress
+import signal
+import sys
+from pathlib import Path
+
+from opencph.handset.config import GIB, HandsetError, PhoneConfig
+from opencph.handset.phone import Phone
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    try:
+        ipaddress.ip_address(host)
+        if not 0 <= int(port) < 65536:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT, such as 127.0.0.1:5555") from None
+    return host, int(port)
+
+
+def _property(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = map(int, text.split("x"))
+        if not (200 <= width <= 4096 and 200 <= height <= 4096):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT with sides of 200 to 4096 pixels") from None
+    return width, height
+
+
+def parse(arguments: list[str]) -> PhoneConfig:
+    """The phone that the command line describes. Exits with a message when it describes none."""
+    parser = argparse.ArgumentParser(prog="python -m opencph.handset", description="A light phone that answers ADB. Not Android.")
+    parser.add_argument("--data", type=Path, required=True, help="its directory")
+    parser.add_argument("--listen", type=_address, default=("127.0.0.1", 5555), help="address and port of its adbd")
+    parser.add_argument("--disk", type=int, default=GIB, metavar="BYTES", help="size of /data; default 1 GiB")
+    parser.add_argument("--name", default="handset")
+    parser.add_argument("--screen", type=_size, default=(720, 1280), metavar="WxH")
+    parser.add_argument("--property", type=_property, action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument(
+        "--port", type=int, action="append", default=[], help="a declared port: what listens on it inside is reached outside"
+    )
+    options = parser.parse_args(arguments)
+    ip, port = options.listen
+    data = options.data.absolute()
+    return PhoneConfig(
+        phone_id=hashlib.sha256(str(data).encode()).hexdigest()[:32],
+        name=options.name,
+        ip=ip,
+        adb_port=port,
+        data_bytes=options.disk,
+        width=options.screen[0],
+        height=options.screen[1],
+        listen_ports=tuple(options.port),
+        properties=dict(options.property),
+        directory=data,
+    )
+
+
+async def run(config: PhoneConfig) -> int:
+    """Boot, say so, wait for a signal, power off."""
+    loop = asyncio.get_running_loop()
+    end = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end.set)
+    phone = Phone(config)
+    try:
+        await phone.start()
+    except HandsetError as error:
+        print(f"opencph handset: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"ready adb connect {config.ip}:{phone.adb_port}", flush=True)
+    await end.wait()
+    await phone.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run(parse(sys.argv[1:]))))

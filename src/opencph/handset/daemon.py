@@ -1,0 +1,166 @@
+"""The phone's ADB daemon: which service a name stands for, who is connected. The wire is `adb.device`, the services are modules."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from opencph.adb import auth, messages
+from opencph.adb.device import DeviceConnection, Service, Stream
+from opencph.handset.config import HandsetError
+from opencph.handset.forward import ForwardService
+from opencph.handset.shell import ShellService, parse_request
+from opencph.handset.sync import SyncService
+
+if TYPE_CHECKING:
+    from opencph.handset.phone import Phone
+
+FEATURES = ("shell_v2", "cmd", "stat_v2", "ls_v2", "fixed_push_mkdir", "fixed_push_symlink_timestamp", "sendrecv_v2")
+CONNECTIONS_MAX = 64
+KEYS_FILE = "/data/misc/adb/adb_keys"
+BANNER_PROPERTIES = ("ro.product.name", "ro.product.model", "ro.product.device")
+
+
+class TextService(Service):
+    """Says one thing and ends."""
+
+    __slots__ = ()
+
+    def __init__(self, stream: Stream, text: str) -> None:
+        stream.write(text.encode())
+        stream.close()
+
+
+class Daemon:
+    """adbd of one running phone. Text answers are those of AOSP's `daemon/` sources, where they are true of a handset."""
+
+    __slots__ = ("_connections", "_phone", "_secure")
+
+    def __init__(self, phone: Phone) -> None:
+        self._phone = phone
+        self._connections: set[DeviceConnection] = set()
+        self._secure = phone.running_properties.get("ro.adb.secure") == "1"
+
+    # what a connection asks
+
+    def banner(self) -> bytes:
+        """The payload of our CNXN."""
+        properties = self._phone.running_properties
+        return messages.make_banner("device", {name: properties.get(name) for name in BANNER_PROPERTIES}, FEATURES)
+
+    def auth_required(self) -> bool:
+        """Only with ro.adb.secure=1."""
+        return self._secure
+
+    def _keys(self) -> list[bytes]:
+        import os
+
+        try:
+            fd = self._phone.files.open_read(KEYS_FILE)
+        except OSError:
+            return []
+        with os.fdopen(fd, "rb") as file:
+            return file.read(65536).splitlines()
+
+    def check_signature(self, token: bytes, signature: bytes) -> bool:
+        """Whether a key of /data/misc/adb/adb_keys made it."""
+        for line in self._keys():
+            try:
+                if auth.verify(auth.parse_public_key(line), token, signature):
+                    return True
+            except ValueError:
+                continue
+        return False
+
+    def offer_key(self, key: bytes) -> bool:
+        """Nobody sits before this phone who could allow it: keys come by file."""
+        return False
+
+    def connected(self, connection: DeviceConnection) -> bool:
+        """Count it, up to a limit."""
+        if len(self._connections) >= CONNECTIONS_MAX or self._phone.state != "running":
+            return False
+        self._connections.add(connection)
+        return True
+
+    def disconnected(self, connection: DeviceConnection) -> None:
+        """Count it no more."""
+        self._connections.discard(connection)
+
+    def disconnect_all(self) -> None:
+        """End every connection at once."""
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    # services
+
+    def open(self, service: str, stream: Stream) -> Service | None:
+        """Start a service; None refuses it."""
+        name, _, argument = service.partition(":")
+        if name == "sync":
+            return SyncService(stream, self._phone.files, self._phone.disk)
+        if name == "exec" or name.split(",")[0] == "shell":
+            return ShellService(stream, self._phone, parse_request(service))
+        if name in ("tcp", "localabstract", "localreserved", "localfilesystem"):
+            return ForwardService.open(stream, self._phone, service)
+        if name == "framebuffer":
+            from opencph.handset.framebuffer import FramebufferService
+
+            return FramebufferService(stream, self._phone)
+        answer = self._answer(name, argument)
+        return None if answer is None else TextService(stream, answer)
+
+    def _answer(self, name: str, argument: str) -> str | None:
+        phone = self._phone
+        if name == "reboot":
+            if argument not in ("", "bootloader", "recovery", "sideload", "sideload-auto-reboot"):
+                return f"unknown reboot target {argument!r}\n"
+            self._later(phone.reboot)
+            return ""
+        if name == "root":
+            if phone.adb_root:
+                return "adbd is already running as root\n"
+            if phone.running_properties.get("ro.com.cph.non_root") != "0":
+                return "adbd cannot run as root in production builds\n"
+            return self._restart_as(True, "restarting adbd as root\n")
+        if name == "unroot":
+            if not phone.adb_root:
+                return "adbd not running as root\n"
+            return self._restart_as(False, "restarting adbd as non root\n")
+        if name == "remount":
+            if not phone.adb_root:
+                return 'Not running as root. Try "adb root" first.\n'
+            return "remount failed: /system of a handset is read-only\n"
+        if name == "tcpip":
+            if argument == str(phone.adb_port):
+                return f"restarting in TCP mode port: {argument}\n"
+            return f"invalid port: a handset's adbd stays on TCP port {phone.adb_port}\n"
+        if name == "usb":
+            return f"a handset has no USB: adbd stays on TCP port {phone.adb_port}\n"
+        return None
+
+    def _restart_as(self, root: bool, text: str) -> str:
+        async def restart() -> None:
+            self._phone.adb_root = root
+            self.disconnect_all()
+
+        self._later(restart)
+        return text
+
+    def _later(self, act: object) -> None:
+        """Do it when the answer is out. Not a task of the phone: a reboot ends those."""
+        assert callable(act)
+
+        async def run() -> None:
+            await asyncio.sleep(0.05)
+            try:
+                await act()
+            except HandsetError as error:
+                self._phone.note("adbd", str(error))
+
+        task = asyncio.get_running_loop().create_task(run())
+        _pending.add(task)
+        task.add_done_callback(_pending.discard)
+
+
+_pending: set[asyncio.Task[None]] = set()

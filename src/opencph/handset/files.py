@@ -1,0 +1,374 @@
+"""The phone's file tree as ADB sees it: paths are walked step by step, so that neither `..` nor a link ever leaves the phone."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from opencph.adb.sync_protocol import FileStat
+
+LINKS_MAX = 40
+SKELETON = (
+    "data/app",
+    "data/data",
+    "data/local/tmp",
+    "data/misc/adb",
+    *(f"data/media/0/{name}" for name in ("Android", "DCIM", "Download", "Movies", "Music", "Pictures")),
+    "cache",
+)
+_STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+SHELL_UID = 2000
+
+
+class Link(NamedTuple):
+    """A symbolic link of the read-only part."""
+
+    target: str
+
+
+class Disk(NamedTuple):
+    """A directory that lives on the phone's disk."""
+
+    name: str
+
+
+class Blob(NamedTuple):
+    """A read-only file whose contents the phone makes."""
+
+    read: Callable[[], bytes]
+
+
+class HostFile(NamedTuple):
+    """A read-only file of the system image."""
+
+    path: Path
+
+
+Node = Mapping[str, "Node"] | Link | Disk | Blob | HostFile
+
+
+def layout(system: Mapping[str, Node]) -> Mapping[str, Node]:
+    """The root of a phone: what is on its disk, what is read-only."""
+    return {
+        "cache": Disk("cache"),
+        "data": Disk("data"),
+        "dev": {},
+        "etc": Link("/system/etc"),
+        "mnt": {"sdcard": Link("/sdcard")},
+        "proc": {},
+        "sdcard": Link("/storage/emulated/0"),
+        "storage": {"emulated": {"0": Link("/data/media/0")}, "self": {"primary": Link("/storage/emulated/0")}},
+        "system": system,
+    }
+
+
+class Place:
+    """Where a path ends: an entry of a directory on disk (`fd`, `name`), or a node of the read-only part.
+
+    `name` is empty when the path is the directory itself. Close it, or use it as a context manager.
+    """
+
+    __slots__ = ("fd", "name", "node")
+
+    def __init__(self, fd: int, name: str, node: Node | None) -> None:
+        self.fd = fd
+        self.name = name
+        self.node = node
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def writable(self) -> None:
+        """Raises OSError (EROFS) outside of the phone's disk."""
+        if self.fd < 0:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if not self.name:
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+    def lstat(self) -> os.stat_result:
+        """What is there. Only for places on disk."""
+        return os.stat(self.name, dir_fd=self.fd, follow_symlinks=False) if self.name else os.fstat(self.fd)
+
+
+class Files:
+    """The files of one phone. `owner` is the uid that its processes have on this machine; None: that of this process."""
+
+    __slots__ = ("_root", "directory", "owner")
+
+    def __init__(self, directory: Path, owner: int | None, root: Mapping[str, Node]) -> None:
+        self.directory = directory
+        self.owner = owner
+        self._root = root
+
+    def ensure(self) -> None:
+        """Make the directories that every phone has. Cheap when they are there."""
+        if (self.directory / "cache").is_dir():
+            return
+        for name in SKELETON:
+            path = self.directory / name
+            path.mkdir(mode=0o771, parents=True, exist_ok=True)
+        if self.owner is not None:
+            for root in ("data", "cache"):
+                for where, _, _, fd in os.fwalk(self.directory / root):
+                    with contextlib.suppress(OSError):
+                        os.fchown(fd, self.owner, self.owner)
+                    del where
+
+    def own(self, fd: int) -> None:
+        """Give an open file to the phone's user."""
+        if self.owner is not None:
+            os.fchown(fd, self.owner, self.owner)
+
+    # walking
+
+    def resolve(self, path: str, follow: bool = True) -> Place:
+        """Walk to `path`. The last part may be missing. Raises OSError as the kernel would (ENOENT, ENOTDIR, ELOOP)."""
+        if "\0" in path:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        todo = deque(part for part in path.split("/") if part not in ("", "."))
+        directory_wanted = path.endswith(("/", "/."))
+        stack: list[Mapping[str, Node] | int] = [self._root]
+        links = 0
+        try:
+            while todo:
+                name = todo.popleft()
+                here = stack[-1]
+                if name == ".":
+                    continue
+                if name == "..":
+                    if len(stack) > 1:
+                        _drop(stack.pop())
+                    continue
+                last = not todo
+                target = None
+                if isinstance(here, int):
+                    if last and not (follow or directory_wanted):
+                        return Place(os.dup(here), name, None)
+                    target, child = self._step(here, name, last)
+                    if child is None and target is None:
+                        return Place(os.dup(here), name, None)
+                    if child is not None:
+                        stack.append(child)
+                else:
+                    node = here.get(name)
+                    if node is None:
+                        if last:
+                            return Place(-1, name, None)
+                        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+                    if isinstance(node, Link):
+                        if last and not (follow or directory_wanted):
+                            return Place(-1, name, node)
+                        target = node.target
+                    elif isinstance(node, Disk):
+                        self.ensure()
+                        stack.append(os.open(self.directory / node.name, _STEP))
+                    elif isinstance(node, Blob | HostFile):
+                        if last:
+                            return Place(-1, name, node)
+                        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                    else:
+                        stack.append(node)
+                if target is not None:
+                    links += 1
+                    if links > LINKS_MAX:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                    todo.extendleft(reversed([part for part in target.split("/") if part]))
+                    if target.startswith("/"):
+                        while len(stack) > 1:
+                            _drop(stack.pop())
+            end = stack[-1]
+            if isinstance(end, int):
+                return Place(os.dup(end), "", None)
+            return Place(-1, "", end)
+        finally:
+            for item in stack:
+                _drop(item)
+
+    def _step(self, fd: int, name: str, last: bool) -> tuple[str | None, int | None]:
+        """One step on disk: (link target, None), (None, directory), or (None, None) for a last part that is neither."""
+        try:
+            return None, os.open(name, _STEP, dir_fd=fd)
+        except FileNotFoundError:
+            if last:
+                return None, None
+            raise
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+        try:
+            return os.readlink(name, dir_fd=fd), None
+        except OSError:
+            if last:
+                return None, None
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+
+    # asking
+
+    def stat(self, path: str, follow: bool = True) -> FileStat:
+        """What is at `path`; a failure is in `error`."""
+        try:
+            with self.resolve(path, follow) as place:
+                return self._stat(place)
+        except OSError as error:
+            return FileStat(error=error.errno or errno.EIO)
+
+    def _stat(self, place: Place) -> FileStat:
+        if place.fd >= 0:
+            return self._translate(place.lstat())
+        if place.node is None:
+            return FileStat(error=errno.ENOENT)
+        return _node_stat(place.node)
+
+    def _translate(self, info: os.stat_result) -> FileStat:
+        mine = os.geteuid() if self.owner is None else self.owner
+        uid = SHELL_UID if info.st_uid == mine else 0
+        return FileStat(
+            0,
+            info.st_dev,
+            info.st_ino,
+            info.st_mode,
+            info.st_nlink,
+            uid,
+            uid,
+            info.st_size,
+            int(info.st_atime),
+            int(info.st_mtime),
+            int(info.st_ctime),
+        )
+
+    def list(self, path: str) -> Iterator[tuple[bytes, FileStat]]:
+        """The entries of a directory, "." and ".." first as readdir gives them. Raises OSError."""
+        with self.resolve(path) as place:
+            if place.fd < 0:
+                if not isinstance(place.node, Mapping):
+                    missing = errno.ENOENT if place.node is None else errno.ENOTDIR
+                    raise OSError(missing, os.strerror(missing))
+                own = _node_stat(place.node)
+                yield from ((b".", own), (b"..", own))
+                for name, node in place.node.items():
+                    yield name.encode(), _node_stat(node)
+                return
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(place.name or ".", flags, dir_fd=place.fd)
+        try:
+            own = self._translate(os.fstat(fd))
+            yield from ((b".", own), (b"..", own))
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    try:
+                        info = os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
+                    except OSError as error:
+                        yield os.fsencode(entry.name), FileStat(error=error.errno or errno.EIO)
+                    else:
+                        yield os.fsencode(entry.name), self._translate(info)
+        finally:
+            os.close(fd)
+
+    def open_read(self, path: str) -> int:
+        """A file descriptor of a regular file. Raises OSError."""
+        with self.resolve(path) as place:
+            if place.fd < 0:
+                return _open_node(place.node)
+            if not place.name:
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+            fd = os.open(place.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place.fd)
+            return _regular(fd)
+
+    # changing; what it costs on the disk is the caller's to count
+
+    def make_parents(self, path: str) -> int:
+        """Make the directories above `path` that are missing. Returns how many. Raises OSError."""
+        made = 0
+        parts = [part for part in path.split("/")[:-1] if part]
+        for count in range(1, len(parts) + 1):
+            with self.resolve("/" + "/".join(parts[:count])) as place:
+                if not place.name:
+                    continue
+                if place.fd < 0:
+                    if place.node is None:
+                        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+                    continue
+                try:
+                    os.mkdir(place.name, 0o771, dir_fd=place.fd)
+                except FileExistsError:
+                    continue
+                made += 1
+                fd = os.open(place.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+                try:
+                    self.own(fd)
+                finally:
+                    os.close(fd)
+        return made
+
+    def create(self, place: Place) -> tuple[int, int]:
+        """Open a regular file for writing, emptied: (descriptor, size it had; -1 when it is new). Raises OSError."""
+        place.writable()
+        flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(place.name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=place.fd)
+        except FileExistsError:
+            fd = _regular(os.open(place.name, flags, dir_fd=place.fd))
+            size = os.fstat(fd).st_size
+            os.ftruncate(fd, 0)
+            return fd, size
+        try:
+            self.own(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd, -1
+
+
+def _drop(item: Mapping[str, Node] | int) -> None:
+    if isinstance(item, int):
+        os.close(item)
+
+
+def _regular(fd: int) -> int:
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(fd)
+        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EPERM
+        raise OSError(code, os.strerror(code))
+    return fd
+
+
+def _open_node(node: Node | None) -> int:
+    if isinstance(node, HostFile):
+        return os.open(node.path, os.O_RDONLY | os.O_CLOEXEC)
+    if isinstance(node, Blob):
+        fd = os.memfd_create("blob")
+        os.write(fd, node.read())
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+    code = errno.ENOENT if node is None else errno.EISDIR
+    raise OSError(code, os.strerror(code))
+
+
+def _node_stat(node: Node) -> FileStat:
+    if isinstance(node, Link):
+        return FileStat(mode=stat.S_IFLNK | 0o777, nlink=1, size=len(node.target))
+    if isinstance(node, Blob):
+        return FileStat(mode=stat.S_IFREG | 0o644, nlink=1, size=len(node.read()))
+    if isinstance(node, HostFile):
+        try:
+            info = node.path.stat()
+        except OSError as error:
+            return FileStat(error=error.errno or errno.EIO)
+        return FileStat(mode=stat.S_IFREG | 0o755, nlink=1, size=info.st_size, mtime=int(info.st_mtime))
+    return FileStat(mode=stat.S_IFDIR | 0o755, nlink=2)

@@ -1,0 +1,415 @@
+"""A phone's processes, shut in with bubblewrap: own users, processes, network and files; of the machine only programs, read-only.
+
+One sandbox per phone, made for the first command that needs it, removed some seconds after its last process ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import resource
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opencph.handset.config import HandsetError
+from opencph.handset.sandbox import link
+from opencph.handset.sandbox.bridge import BRIDGE_NAME, Bridge
+from opencph.handset.sandbox.image import BIN, PYTHON, Interpreter, find, system_image
+from opencph.handset.sandbox.spawner import Bind, Create, Sockets, Spawn
+from opencph.handset.trees import TooDeepError, Usage, measure
+
+if TYPE_CHECKING:
+    from opencph.handset.phone import Phone
+
+SHELL_UID = 2000
+PROCESSES_MAX = 512
+OPEN_FILES_MAX = 1024
+MEMORY_MIN_BYTES = 256 * 1024 * 1024  # of address space: what a shell needs to start at all
+PIPE_BYTES = 256 * 1024
+WATCH_SECONDS = 0.25
+CREATE_SECONDS = 20.0
+
+__all__ = ["Process", "Sandbox", "missing"]
+
+
+@cache
+def _try_bwrap(bwrap: str) -> str:
+    """Why bubblewrap cannot make a sandbox here; empty when it can."""
+    words = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - fixed words
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if not done.returncode else (done.stderr.strip() or f"exit code {done.returncode}")
+
+
+def missing() -> list[str]:
+    """What this machine lacks for a shell in the phones, each with the command that mends it. Empty: nothing."""
+    lacks = []
+    bwrap = find("bwrap")
+    if bwrap is None:
+        lacks.append("bubblewrap is not installed, so phones have no shell: `sudo apt-get install bubblewrap`")
+    elif why := _try_bwrap(str(bwrap)):
+        fix = _namespace_fix()
+        lacks.append(f"bubblewrap cannot make a sandbox here ({why}), so phones have no shell: {fix}")
+    if not system_image().programs.get("sh") and "sh" not in system_image().links:
+        lacks.append("there is no shell for the phones: `sudo apt-get install mksh`")
+    return lacks
+
+
+def _namespace_fix() -> str:
+    for name, wanted in (
+        ("kernel/unprivileged_userns_clone", "1"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "0"),
+    ):
+        with contextlib.suppress(OSError):
+            if Path("/proc/sys", name).read_text().strip() != wanted:
+                return f"`sudo sysctl -w {name.replace('/', '.')}={wanted}`"
+    with contextlib.suppress(OSError):
+        if Path("/proc/sys/user/max_user_namespaces").read_text().strip() == "0":
+            return "`sudo sysctl -w user.max_user_namespaces=15000`"
+    return (
+        "in a container, start it with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined --cap-add SYS_ADMIN`"
+    )
+
+
+class Process:
+    """A process in a sandbox, and our ends of its input and output."""
+
+    def __init__(self, sandbox: Sandbox, pid: int, exited: asyncio.Future[int], stdin: int, outputs: list[tuple[int, int]]) -> None:
+        self._sandbox = sandbox
+        self.pid = pid
+        self._exited = exited
+        self.stdin = stdin
+        self.outputs = outputs  # (descriptor, 1 for stdout or 2 for stderr)
+        self.terminal = -1
+
+    async def wait(self) -> int:
+        """Its exit code; 128 and the signal's number when a signal ended it."""
+        return await asyncio.shield(self._exited)
+
+    def close_stdin(self) -> None:
+        """No more input."""
+        if self.stdin >= 0 and self.terminal < 0:
+            os.close(self.stdin)
+            self.stdin = -1
+
+    def hang_up(self) -> None:
+        """Its user is gone: SIGHUP to the process and those it started."""
+        if not self._exited.done():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGHUP)
+
+    def close(self) -> None:
+        """Let go of it, running or not."""
+        self.hang_up()
+        for fd in {self.stdin, self.terminal, *(fd for fd, _ in self.outputs)}:
+            if fd >= 0:
+                os.close(fd)
+        self.stdin = self.terminal = -1
+        self.outputs = []
+        self._sandbox.forget(self)
+
+
+class Sandbox:
+    """The sandbox of one phone."""
+
+    def __init__(self, phone: Phone, root: bool, idle_seconds: float) -> None:
+        self._phone = phone
+        self.root = root
+        self._idle_seconds = idle_seconds
+        self._link = link.take(self)
+        self._number = self._link.number()
+        self._ended = asyncio.get_running_loop().create_future()
+        self.init_pid = 0
+        self._processes: set[Process] = set()
+        self._starting = 0
+        self._bridge: Bridge | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def make(cls, phone: Phone, root: bool, idle_seconds: float) -> Sandbox:
+        """A new one. Raises HandsetError that says what is missing and how to mend it."""
+        bwrap = find("bwrap")
+        image = system_image()
+        if bwrap is None or ("sh" not in image.programs and "sh" not in image.links):
+            raise HandsetError(errno.ENOSYS, f"no shell on this phone: {missing()[0]}")
+        phone.files.ensure()
+        sandbox = cls(phone, root, idle_seconds)
+        try:
+            request = Create(sandbox._number, str(bwrap), _arguments(root), _binds(phone), _INIT, phone.files.owner)
+            async with asyncio.timeout(CREATE_SECONDS):
+                sandbox.init_pid = await sandbox._link.create(request, sandbox._on_gone)
+                listening = await sandbox._link.socket(Sockets(sandbox._number, sandbox._link.number(), "listen", BRIDGE_NAME))
+        except BaseException as error:
+            sandbox._link.destroy(sandbox._number)
+            link.release(sandbox)
+            if isinstance(error, TimeoutError):
+                raise HandsetError(errno.ETIMEDOUT, f"no shell on this phone: no sandbox within {CREATE_SECONDS:g} s") from None
+            if isinstance(error, HandsetError):
+                _try_bwrap.cache_clear()
+                reason = next(iter(missing()), str(error.strerror))
+                raise HandsetError(errno.ENOSYS, f"no shell on this phone: {reason}") from None
+            raise
+        sandbox._bridge = Bridge(phone, listening)
+        phone.disk.others_write = True
+        sandbox._apply_size_limit(phone.disk.file_size_limit())
+        sandbox._watcher = asyncio.get_running_loop().create_task(sandbox._watch())
+        return sandbox
+
+    @property
+    def alive(self) -> bool:
+        """Whether processes can be started in it."""
+        return not self._ended.done()
+
+    def _on_gone(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+        self._phone.disk.others_write = False
+        self._phone.disk.forget()
+        if self._bridge is not None:
+            self._bridge.close()
+            self._bridge = None
+        if self._watcher is not None and self._watcher is not asyncio.current_task():
+            self._watcher.cancel()
+        link.release(self)
+
+    async def close(self) -> None:
+        """Kill everything in it and wait until it is gone."""
+        if self.alive:
+            self._link.destroy(self._number)
+            await asyncio.shield(self._ended)
+
+    # processes
+
+    async def spawn(self, argv: list[str], *, pty: bool = False, term: str = "dumb", merge: bool = False) -> Process:
+        """Start a process; `merge` sends its stderr where stdout goes. Raises HandsetError."""
+        request = Spawn(self._number, self._link.number(), argv, _environment(self.root, term), pty, self._limits())
+        ours: list[int] = []
+        theirs: list[int] = []
+        if not pty:
+            for index in range(2 if merge else 3):
+                reading, writing = os.pipe2(os.O_CLOEXEC)
+                ours.append(reading if index else writing)
+                theirs.append(writing if index else reading)
+                if index:
+                    with contextlib.suppress(OSError):
+                        _set_pipe_size(writing)
+            if merge:
+                theirs.append(theirs[1])
+            for fd in ours:
+                os.set_blocking(fd, False)
+        self._starting += 1
+        try:
+            pid, exited, terminal = await self._link.spawn(request, theirs)
+        except BaseException:
+            for fd in ours:
+                os.close(fd)
+            raise
+        finally:
+            self._starting -= 1
+            for fd in set(theirs):
+                os.close(fd)
+        if pty:
+            os.set_blocking(terminal, False)
+            process = Process(self, pid, exited, terminal, [(terminal, 1)])
+            process.terminal = terminal
+        else:
+            process = Process(self, pid, exited, ours[0], [(fd, kind) for kind, fd in enumerate(ours[1:], 1)])
+        self._processes.add(process)
+        return process
+
+    def forget(self, process: Process) -> None:
+        """The process is nobody's any more."""
+        self._processes.discard(process)
+
+    def _limits(self) -> dict[int, int]:
+        memory = max(self._phone.config.memory_bytes, MEMORY_MIN_BYTES)
+        return {
+            resource.RLIMIT_FSIZE: self._phone.disk.file_size_limit(),
+            resource.RLIMIT_NPROC: PROCESSES_MAX,
+            resource.RLIMIT_AS: memory,
+            resource.RLIMIT_NOFILE: OPEN_FILES_MAX,
+            resource.RLIMIT_CORE: 0,
+        }
+
+    async def connect(self, target: str) -> socket.socket:
+        """A connection to `tcp:PORT` or `localabstract:NAME` inside. Raises OSError when nothing listens there."""
+        kind, _, name = target.partition(":")
+        if kind == "tcp" and not (name.isdecimal() and 0 < int(name) < 65536):
+            raise HandsetError(errno.EINVAL, f"{name!r} is no TCP port")
+        address: tuple[str, int] | str = ("127.0.0.1", int(name)) if kind == "tcp" else f"\0{name}"
+        sock = await self._link.socket(Sockets(self._number, self._link.number(), "tcp" if kind == "tcp" else "unix"))
+        try:
+            sock.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(sock, address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    # watching the disk and the idle time
+
+    def _pids(self) -> Iterator[int]:
+        """Every process inside, as far as /proc tells; those that come while we look inherit their parent's limit."""
+        queue = [self.init_pid, *(process.pid for process in self._processes)]
+        seen = set()
+        while queue:
+            pid = queue.pop()
+            if pid in seen:
+                continue
+            seen.add(pid)
+            yield pid
+            queue += _children(pid)
+
+    def _busy(self) -> bool:
+        """Whether anything but the first two processes lives inside."""
+        if self._starting or any(not process._exited.done() for process in self._processes):
+            return True
+        children = _children(self.init_pid)
+        return len(children) > 1 or any(_children(child) for child in children)
+
+    def _apply_size_limit(self, limit: int) -> None:
+        for pid in self._pids():
+            with contextlib.suppress(OSError):
+                _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, hard))
+
+    async def _watch(self) -> None:
+        """Until it is idle: keep the limit on file sizes at what the disk has left."""
+        loop = asyncio.get_running_loop()
+        disk = self._phone.disk
+        last_busy = loop.time()
+        pause = WATCH_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            if self._busy():
+                last_busy = loop.time()
+            elif loop.time() - last_busy >= self._idle_seconds:
+                break
+            started = loop.time()
+            usage = Usage()
+            try:
+                for _ in measure(disk.roots, usage):
+                    await asyncio.sleep(0)
+            except TooDeepError:
+                usage.used = max(usage.used, disk.limit)
+            disk.counted(usage)
+            self._apply_size_limit(disk.file_size_limit())
+            pause = max(WATCH_SECONDS, 8 * (loop.time() - started))
+        self._link.destroy(self._number)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _set_pipe_size(fd: int) -> None:
+    import fcntl
+
+    fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+_MKSHRC = b"""if [ "$USER" = root ]; then PS1='${HOSTNAME}:${PWD} # '; else PS1='${HOSTNAME}:${PWD} $ '; fi
+"""
+_INIT = [f"{BIN}/sh", "-c", "echo; exec cat"]
+
+
+def _environment(root: bool, term: str) -> dict[str, str]:
+    return {
+        "ANDROID_DATA": "/data",
+        "ANDROID_ROOT": "/system",
+        "ENV": "/system/etc/mkshrc",
+        "EXTERNAL_STORAGE": "/sdcard",
+        "HOME": "/",
+        "HOSTNAME": "handset",
+        "LOGNAME": "root" if root else "shell",
+        "PATH": f"{BIN}:/system/xbin",
+        "SHELL": f"{BIN}/sh",
+        "TERM": term,
+        "TMPDIR": "/data/local/tmp",
+        "USER": "root" if root else "shell",
+    }
+
+
+def _arguments(root: bool) -> list[str]:
+    uid = "0" if root else str(SHELL_UID)
+    return [
+        *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+        *("--uid", uid, "--gid", uid, "--hostname", "handset"),
+        *("--die-with-parent", "--new-session", "--cap-drop", "ALL"),
+    ]
+
+
+def _binds(phone: Phone) -> list[Bind]:
+    """The file system of a phone, in the order in which bubblewrap makes it."""
+    image = system_image()
+    directory = phone.config.directory.resolve()
+    directories = {"/system", BIN, "/system/etc", "/system/lib"}
+    for library in image.libraries:
+        directories.update(str(parent) for parent in Path(library).parents if str(parent) != "/")
+    binds = [Bind("dir", name, mode=0o755) for name in sorted(directories)]
+    binds += [Bind("ro-bind", f"{BIN}/{name}", str(path)) for name, path in image.programs.items()]
+    binds += [Bind("symlink", f"{BIN}/{name}", target) for name, target in image.links.items()]
+    binds += [Bind("ro-bind", library, library) for library in image.libraries]
+    if image.needs_linker_cache and Path("/etc/ld.so.cache").exists():
+        binds.append(Bind("ro-bind", "/system/etc/ld.so.cache", "/etc/ld.so.cache"))
+    binds += _client(image.python)
+    binds += [
+        Bind("data", "/system/build.prop", data=_build_prop(phone)),
+        Bind("data", "/system/etc/mkshrc", data=_MKSHRC),
+        Bind("data", "/system/etc/passwd", data=b"root:x:0:0::/:/system/bin/sh\nshell:x:2000:2000::/:/system/bin/sh\n"),
+        Bind("data", "/system/etc/group", data=b"root:x:0:\nshell:x:2000:\n"),
+        Bind("data", "/system/etc/hosts", data=b"127.0.0.1 localhost handset\n::1 localhost\n"),
+        Bind("symlink", "/etc", "/system/etc"),
+        Bind("symlink", "/bin", BIN),
+        Bind("bind", "/data", str(directory / "data")),
+        Bind("bind", "/cache", str(directory / "cache")),
+        Bind("dir", "/mnt", mode=0o755),
+        Bind("dir", "/storage", mode=0o755),
+        Bind("dir", "/storage/emulated", mode=0o755),
+        Bind("dir", "/storage/self", mode=0o755),
+        Bind("symlink", "/storage/emulated/0", "/data/media/0"),
+        Bind("symlink", "/storage/self/primary", "/storage/emulated/0"),
+        Bind("symlink", "/sdcard", "/storage/emulated/0"),
+        Bind("symlink", "/mnt/sdcard", "/sdcard"),
+        Bind("proc", "/proc"),
+        Bind("dev", "/dev"),
+        Bind("remount-ro", "/dev"),
+        Bind("remount-ro", "/"),
+    ]
+    return binds
+
+
+def _client(python: Interpreter) -> list[Bind]:
+    """The commands of ours: one small program under many names, on the interpreter that runs us."""
+    from opencph.handset.commands import COMMANDS
+
+    version = python.standard_library.name
+    program = (Path(__file__).parent / "client.py").read_bytes()
+    first_line = f"#!{PYTHON}/bin/{version} -IS\n".encode()
+    binds = [
+        Bind("ro-bind", f"{PYTHON}/bin/{version}", str(python.program)),
+        Bind("ro-bind", f"{PYTHON}/lib/{version}", str(python.standard_library)),
+        Bind("data", f"{BIN}/handset", data=first_line + program, mode=0o755),
+    ]
+    if (python.standard_library / "site-packages").is_dir():
+        binds.append(Bind("tmpfs", f"{PYTHON}/lib/{version}/site-packages"))
+        binds.append(Bind("remount-ro", f"{PYTHON}/lib/{version}/site-packages"))
+    return binds + [Bind("symlink", f"{BIN}/{name}", f"{BIN}/handset") for name in COMMANDS]
+
+
+def _build_prop(phone: Phone) -> bytes:
+    from opencph.handset.system_tree import build_prop
+
+    return build_prop(phone)

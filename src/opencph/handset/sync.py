@@ -1,0 +1,376 @@
+"""The file service (`sync:`) of a phone: what `adb push`, `pull`, `ls` and `sync` talk to. Framing lives in `adb.sync_protocol`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from opencph.adb import sync_protocol as wire
+from opencph.adb.device import Service, Stream
+from opencph.adb.sync_protocol import FileStat
+from opencph.handset.trees import BLOCK_BYTES, blocks
+
+if TYPE_CHECKING:
+    from opencph.handset.disk import Disk
+    from opencph.handset.files import Files, Place
+
+CHUNK_BYTES = 8 + wire.DATA_MAX
+
+
+class Upload:
+    """A file that is being received. Removed again unless it is finished."""
+
+    __slots__ = ("_disk", "_fd", "_files", "_link", "_mode", "_path", "_place", "size", "taken")
+
+    def __init__(self, files: Files, disk: Disk, path: str, mode: int) -> None:
+        """Raises OSError; the words before its text say at what it failed."""
+        self._files, self._disk = files, disk
+        self._path, self._mode = path, mode
+        self._fd = -1
+        self._link: bytearray | None = bytearray() if stat.S_ISLNK(mode) else None
+        self.size = 0
+        self.taken = 0
+        made = files.make_parents(path)
+        if made:
+            disk.take(made * BLOCK_BYTES)
+        self._place: Place = files.resolve(path, follow=self._link is None)
+        try:
+            self._place.writable()
+            if self._link is None:
+                self._fd, before = files.create(self._place)
+                if before >= 0:
+                    disk.take(-blocks(before))
+                disk.take(BLOCK_BYTES)
+                self.taken = BLOCK_BYTES
+        except OSError:
+            self.abandon()
+            raise
+
+    def write(self, pieces: list[memoryview]) -> None:
+        """Append. Raises OSError (ENOSPC when the disk is full: then nothing of it is kept)."""
+        length = sum(map(len, pieces))
+        if self._link is not None:
+            for piece in pieces:
+                self._link += piece
+            if len(self._link) > wire.PATH_MAX * 4:
+                raise OSError(36, os.strerror(36))
+            return
+        more = blocks(self.size + length) - self.taken
+        if more > 0:
+            self._disk.take(more)
+            self.taken += more
+        self.size += length
+        written = os.writev(self._fd, pieces)
+        while written < length:  # a nearly full disk of the machine takes a part first
+            rest = memoryview(b"".join(pieces))[written:]
+            written += os.write(self._fd, rest)
+
+    def finish(self, mtime: int) -> None:
+        """Set mode and time. Raises OSError."""
+        place = self._place
+        if self._link is not None:
+            target = bytes(self._link).rstrip(b"\0")
+            if place.name:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(place.name, dir_fd=place.fd)
+            self._disk.take(BLOCK_BYTES)
+            os.symlink(target, place.name.encode(), dir_fd=place.fd)
+            owner = self._files.owner
+            if owner is not None:
+                os.chown(place.name, owner, owner, dir_fd=place.fd, follow_symlinks=False)
+            os.utime(place.name, (mtime, mtime), dir_fd=place.fd, follow_symlinks=False)
+        else:
+            os.fchmod(self._fd, self._mode & 0o777)
+            os.utime(self._fd, (mtime, mtime))
+            os.close(self._fd)
+            self._fd = -1
+        place.close()
+
+    def abandon(self) -> None:
+        """Remove what there is of it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            with contextlib.suppress(OSError):
+                os.unlink(self._place.name, dir_fd=self._place.fd)
+            self._disk.take(-self.taken)
+        self._place.close()
+
+
+class Download:
+    """A file that is being sent: DATA chunks, as many to a message as fit."""
+
+    __slots__ = ("_buffer", "_fd")
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._buffer = bytearray()
+
+    def next(self, limit: int) -> memoryview | bytes:
+        """The next chunks, at most `limit` bytes; DONE at the end, then nothing. Raises OSError."""
+        if self._fd < 0:
+            return b""
+        count = max(1, limit // CHUNK_BYTES)
+        chunk = wire.DATA_MAX if limit >= CHUNK_BYTES else limit - 8
+        if not self._buffer:
+            self._buffer = bytearray(count * (8 + chunk))
+        view = memoryview(self._buffer)
+        got = os.readv(self._fd, [view[at + 8 : at + 8 + chunk] for at in range(0, count * (8 + chunk), 8 + chunk)])
+        if not got:
+            self.close()
+            return wire.REQUEST.pack(wire.DONE, 0)
+        whole, rest = divmod(got, chunk)
+        for index in range(whole):
+            wire.REQUEST.pack_into(self._buffer, index * (8 + chunk), wire.DATA, chunk)
+        end = whole * (8 + chunk)
+        if rest:
+            wire.REQUEST.pack_into(self._buffer, end, wire.DATA, rest)
+            end += 8 + rest
+        return view[:end]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class SyncService(Service):
+    """One `sync:` stream: requests one after the other, until QUIT or a failure."""
+
+    __slots__ = ("_buffer", "_disk", "_download", "_draining", "_files", "_left", "_listing", "_state", "_stream", "_upload")
+
+    def __init__(self, stream: Stream, files: Files, disk: Disk) -> None:
+        self._stream = stream
+        self._files = files
+        self._disk = disk
+        self._buffer = bytearray()  # the beginning of what is not complete yet
+        self._state = "request"  # or "chunk" between DATA headers, "setup" after the path of SND2 and RCV2
+        self._left = 0  # bytes of the DATA chunk at hand that are still to come
+        self._upload: Upload | None = None
+        self._draining = False  # a push failed: swallow its data, as old adb clients need it
+        self._download: Download | None = None
+        self._listing: Iterator[bytes] | None = None
+
+    def on_data(self, data: memoryview) -> bool:
+        """Requests, or pieces of a file."""
+        try:
+            self._feed(data)
+        except _EndError as end:
+            if end.args:
+                self._stream.write(wire.fail(str(end)))
+            self._finish()
+        return True
+
+    def on_ready(self) -> None:
+        """The peer took what we sent: send more of the file or the listing."""
+        if self._download is not None:
+            try:
+                data = self._download.next(self._stream.max_payload)
+            except OSError as error:
+                data = wire.fail(f"read failed: {error.strerror}")
+                self._download.close()
+                self._download = None
+                self._stream.write(data)
+                return
+            if len(data) == 8 and data[:4] == wire.DONE:
+                self._download = None
+            self._stream.write(data)
+        elif self._listing is not None:
+            batch = bytearray()
+            for entry in self._listing:
+                batch += entry
+                if len(batch) >= wire.DATA_MAX:
+                    break
+            else:
+                self._listing = None
+            self._stream.write(batch)
+
+    def on_close(self) -> None:
+        """The peer is gone: nothing half-done stays."""
+        if self._upload is not None:
+            self._upload.abandon()
+            self._upload = None
+        if self._download is not None:
+            self._download.close()
+            self._download = None
+        self._listing = None
+
+    def _finish(self) -> None:
+        self.on_close()
+        self._state = "end"
+        self._stream.close()
+
+    # parsing
+
+    def _feed(self, data: memoryview) -> None:
+        at, end = 0, len(data)
+        pieces: list[memoryview] = []
+        while at < end:
+            if self._state == "end":
+                return
+            if self._state == "chunk" and self._left:
+                take = min(self._left, end - at)
+                if self._upload is not None:
+                    pieces.append(data[at : at + take])
+                at += take
+                self._left -= take
+                continue
+            need = self._need()
+            if not self._buffer and end - at >= need:
+                whole: memoryview | bytearray = data[at : at + need]
+                at += need
+            else:
+                take = min(need - len(self._buffer), end - at)
+                self._buffer += data[at : at + take]
+                at += take
+                need = self._need()
+                if len(self._buffer) < need:
+                    continue
+                whole = self._buffer
+            if self._state == "request" and len(whole) == wire.REQUEST.size:
+                kind, length = wire.REQUEST.unpack(whole)
+                if kind == wire.QUIT:
+                    raise _EndError
+                if length > wire.PATH_MAX:
+                    raise _EndError("path too long")
+                if length:
+                    self._buffer = bytearray(whole)
+                    continue
+            if self._state == "chunk":
+                kind, length = wire.REQUEST.unpack(whole)
+                if kind == wire.DATA:
+                    if length > wire.DATA_MAX:
+                        raise _EndError("oversize data message")
+                    self._left = length
+                    self._buffer = bytearray()
+                    continue
+                if pieces:
+                    self._write(pieces)
+                    pieces = []
+                if kind == wire.QUIT:
+                    raise _EndError
+                if kind != wire.DONE:
+                    raise _EndError("invalid data message")
+                self._buffer = bytearray()
+                self._done(length)
+                continue
+            whole = bytearray(whole)
+            self._buffer = bytearray()
+            self._request(whole)
+        if pieces:
+            self._write(pieces)
+
+    def _need(self) -> int:
+        """Bytes that make the next whole thing: a header, a header with its path, or that and the setup of SND2 and RCV2."""
+        if self._state == "chunk" or len(self._buffer) < wire.REQUEST.size:
+            return wire.REQUEST.size
+        kind, length = wire.REQUEST.unpack_from(self._buffer)
+        extra = {wire.SND2: wire.SEND_V2_SETUP.size, wire.RCV2: wire.RECV_V2_SETUP.size}.get(kind, 0)
+        return int(wire.REQUEST.size + length + extra)
+
+    def _request(self, whole: bytearray) -> None:
+        kind, length = wire.REQUEST.unpack_from(whole)
+        path = bytes(whole[wire.REQUEST.size : wire.REQUEST.size + length]).decode("utf-8", "surrogateescape")
+        setup = bytes(whole[wire.REQUEST.size + length :])
+        write = self._stream.write
+        if self._download is not None or self._listing is not None:
+            raise _EndError("one request at a time: the answer before is not finished")
+        if kind == wire.STAT:
+            write(wire.stat_v1(self._files.stat(path, follow=False)))
+        elif kind in (wire.STA2, wire.LST2):
+            write(wire.stat_v2(kind, self._files.stat(path, follow=kind == wire.STA2)))
+        elif kind in (wire.LIST, wire.LIS2):
+            self._listing = self._entries(path, kind == wire.LIS2)
+            self._begin()
+        elif kind in (wire.RECV, wire.RCV2):
+            if setup and wire.RECV_V2_SETUP.unpack(setup)[1]:
+                raise _EndError("compression is not offered by this phone")
+            try:
+                self._download = Download(self._files.open_read(path))
+            except OSError as error:
+                write(wire.fail(f"open failed: {error.strerror}"))
+                return
+            self._begin()
+        elif kind == wire.SEND:
+            path, _, mode = path.rpartition(",")
+            if not path or not mode.isdigit():
+                raise _EndError("missing , in ID_SEND")
+            self._send(path, int(mode), 0)
+        elif kind == wire.SND2:
+            if not setup:
+                raise _EndError("no setup in ID_SEND_V2")
+            _, mode_bits, flags = wire.SEND_V2_SETUP.unpack(setup)
+            self._send(path, mode_bits, flags)
+        else:
+            raise _EndError(f"unknown command {kind.decode('ascii', 'replace')!r}")
+
+    def _begin(self) -> None:
+        if self._stream.idle:
+            self.on_ready()
+
+    def _entries(self, path: str, version2: bool) -> Iterator[bytes]:
+        try:
+            for name, info in self._files.list(path):
+                if version2:
+                    yield wire.dent_v2(name, info)
+                elif not info.error:
+                    yield wire.dent_v1(name, info)
+        except OSError as error:
+            if version2 and not error.errno:  # nothing is said of why; an empty listing is adbd's answer
+                yield wire.dent_v2(b"", FileStat(error=5))
+        yield wire.LIST_DONE_V2 if version2 else wire.LIST_DONE_V1
+
+    # receiving a file
+
+    def _send(self, path: str, mode: int, flags: int) -> None:
+        self._state, self._left = "chunk", 0
+        self._draining = False
+        if flags:
+            self._refuse("compression is not offered by this phone")
+            return
+        if not stat.S_IFMT(mode):
+            mode |= stat.S_IFREG
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            self._refuse("only files and symbolic links can be pushed")
+            return
+        try:
+            self._upload = Upload(self._files, self._disk, path, mode)
+        except OSError as error:
+            self._refuse(f"couldn't create file: {error.strerror}")
+
+    def _refuse(self, text: str) -> None:
+        if self._upload is not None:
+            self._upload.abandon()
+            self._upload = None
+        self._draining = True
+        self._stream.write(wire.fail(text))
+
+    def _write(self, pieces: list[memoryview]) -> None:
+        if self._upload is None:
+            return
+        try:
+            self._upload.write(pieces)
+        except OSError as error:
+            self._refuse(f"write failed: {error.strerror}")
+
+    def _done(self, mtime: int) -> None:
+        self._state = "request"
+        if self._draining:
+            raise _EndError
+        assert self._upload is not None
+        upload, self._upload = self._upload, None
+        try:
+            upload.finish(mtime)
+        except OSError as error:
+            upload.abandon()
+            self._stream.write(wire.fail(f"couldn't finish file: {error.strerror}"))
+            return
+        self._stream.write(wire.REQUEST.pack(wire.OKAY, 0))
+
+
+class _EndError(Exception):
+    """The session ends; the text, if any, goes to the peer as FAIL."""

@@ -1,0 +1,30 @@
+"""The read-only part of a phone's file tree as ADB's file service shows it: /system. Processes see it through the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from opencph.handset.files import Blob, HostFile, Link, Node, layout
+
+if TYPE_CHECKING:
+    from opencph.handset.phone import Phone
+
+
+def build_prop(phone: Phone) -> bytes:
+    """/system/build.prop: the `ro.` properties."""
+    values = phone.running_properties.all()
+    return "".join(f"{name}={value}\n" for name, value in values.items() if name.startswith("ro.")).encode()
+
+
+def phone_root(phone: Phone) -> Mapping[str, Node]:
+    """The root directory of a phone."""
+    from opencph.handset.sandbox.image import system_image
+
+    image = system_image()
+    programs: dict[str, Node] = {}
+    for name, target in image.programs.items():
+        programs[name] = HostFile(target)
+    for name, link in image.links.items():
+        programs[name] = Link(link)
+    return layout({"bin": programs, "build.prop": Blob(lambda: build_prop(phone)), "etc": {}})
