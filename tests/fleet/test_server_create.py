@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 
@@ -167,7 +168,7 @@ def test_server_capacity_counts_too(world_with: Callable[..., FleetWorld]) -> No
 
 def test_a_subnet_without_free_addresses_is_refused(world: FleetWorld) -> None:
     vpc_id, subnet_id = world.network(world.caller, "10.3.0.0/29")  # 6 hosts, one is the gateway
-    small = {"tenant_vpc_id": vpc_id, "nics": (Nic(subnet_id=subnet_id),)}
+    small: dict[str, Any] = {"tenant_vpc_id": vpc_id, "nics": (Nic(subnet_id=subnet_id),)}
     with refused(world, "CPS.0241", subnet_id, "has 5 free"):
         world.create(phone_count_per_ip=3, **small)
     world.create(count=5, **small)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opencph.fleet.cards import Card
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class Hints:
     next_address: dict[str, int] = field(default_factory=dict)
     #: project_id -> order of its phones
     phone_order: dict[str, PhoneOrder] = field(default_factory=dict)
+    #: generation_id -> what its phones share
+    cards: dict[str, Card] = field(default_factory=dict)
 
     def remember(self, project_id: str, order: PhoneOrder, limit: int) -> None:
         """Keep an order; beyond `limit` projects all others are forgotten."""

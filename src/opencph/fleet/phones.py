@@ -1,7 +1,7 @@
 """Phones as their owner sees them: list and detail. Only phones of the generation a server points at are to be seen.
 
-The detail is the hottest read of the platform: one statement, and nothing parsed twice. A list without filter, or of one server,
-costs the same however many phones there are: `hints.phone_order` says where the page begins.
+The detail is the hottest read of the platform: one statement for the phone itself, and the rest from `cards`. A list without
+filter, or of one server, costs the same however many phones there are: `hints.phone_order` says where the page begins.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 
 from opencph.fleet.addresses import access_port
+from opencph.fleet.cards import READ_REVISION, REVISION, Card, card_of
 from opencph.fleet.filters import contains, fuzzy, given
-from opencph.fleet.generation_specs import stored_ports
 from opencph.fleet.hints import PhoneOrder
 from opencph.fleet.times import utc_text
-from opencph.runtimes import ADB_PORT
 from opencph.store import revisions, tables
 from opencph.store.database import Query, Transaction, Value, scalar
 from opencph.wire.errors import CphError
@@ -29,7 +28,6 @@ from opencph.wire.phones import (
     PhoneAccessInfo,
     PhoneDataVolume,
     PhoneItem,
-    PhoneMetadata,
     ShowCloudPhoneDetailResponse,
 )
 
@@ -41,7 +39,7 @@ ORDINARY = 0  # `type` of a phone; 1 would be a trial
 PROJECTS_REMEMBERED = 256
 SERVERS = "servers"  # the revision that moves when other phones are to be seen
 
-_p, _s, _g, _a = tables.phones.c, tables.servers.c, tables.generations.c, tables.server_addresses.c
+_p, _s, _g = tables.phones.c, tables.servers.c, tables.generations.c
 
 
 # --- detail ----------------------------------------------------------------------
@@ -50,75 +48,43 @@ _p, _s, _g, _a = tables.phones.c, tables.servers.c, tables.generations.c, tables
 class _Detail(NamedTuple):
     name: str
     server_id: str
+    generation_id: str
     image_id: str
-    phone_model_name: str
     status: int
     number: int
-    phone_count_per_ip: int
-    ports: str
-    server_ip: str
-    server_ipv6: str | None
-    public_ip: str | None
     phone_ip: str
     phone_ipv6: str | None
     property: str
     custom_property: str
-    order_id: str
-    product_id: str
-    data_volume_type: str | None
     data_volume_gib: int
     imei: str
     traffic_type: str
-    availability_zone: str
     create_ms: int
     update_ms: int
+    revision: int
 
 
-_visible = tables.phones.join(tables.servers, _s.generation_id == _p.generation_id).join(
-    tables.generations, _g.generation_id == _p.generation_id
-)
 _DETAIL = Query(
     select(
         _p.name,
         _p.server_id,
+        _p.generation_id,
         _p.image_id,
-        _g.phone_model_name,
         _p.status,
         _p.number,
-        _g.phone_count_per_ip,
-        _g.ports,
-        _a.server_ip,
-        _a.server_ipv6,
-        tables.eips.c.address,
         _p.phone_ip,
         _p.phone_ipv6,
         _p.property,
         _p.custom_property,
-        _s.order_id,
-        _s.product_id,
-        _g.data_volume_type,
         _p.data_volume_gib,
         _p.imei,
         _p.traffic_type,
-        _g.availability_zone,
         _p.create_ms,
         _p.update_ms,
-    )
-    .select_from(
-        _visible.join(
-            tables.server_addresses,
-            (_a.generation_id == _p.generation_id) & (_a.number == (_p.number - 1) // _g.phone_count_per_ip),
-        ).outerjoin(tables.eips, tables.eips.c.eip_id == _a.eip_id)
-    )
-    .where(_p.phone_id == bindparam("phone_id"), _p.project_id == bindparam("project_id")),
+        REVISION,
+    ).where(_p.phone_id == bindparam("phone_id"), _p.project_id == bindparam("project_id")),
     _Detail,
 )
-
-
-@lru_cache(maxsize=4096)
-def _ports(text: str) -> tuple[tuple[str, int, bool], ...]:
-    """Every port of a phone with its name, `adb` first; parsed once per distinct text."""
-    return (("adb", ADB_PORT, False), *((port.name, port.listen_port, port.internet_accessible) for port in stored_ports(text)))
 
 
 @lru_cache(maxsize=1024)
@@ -126,61 +92,62 @@ def _custom_property(text: str) -> dict[str, str]:
     return msgspec.json.decode(text, type=dict[str, str]) if text else {}
 
 
-def access_infos(row: _Detail) -> list[PhoneAccessInfo]:
-    """How each port of a phone is reached: `adb` and every declared port in its order (seed page, cph-api.md 10.4).
+def access_infos(number: int, phone_ip: str, phone_ipv6: str | None, card: Card) -> list[PhoneAccessInfo]:
+    """How each port of phone `number` is reached: `adb` and every declared port in its order (seed page, cph-api.md 10.4).
 
     Public addresses are given for internet-accessible ports only; IPv6 when the NIC has it.
     """
-    phone_ip, server_ip, eip = row.phone_ip, row.server_ip, row.public_ip or ""
-    ports = _ports(row.ports)
-    base = access_port(row.number, row.phone_count_per_ip, len(ports) - 1, 0)
-    return [
-        PhoneAccessInfo(
-            type=name,
-            device_ip=phone_ip,
-            phone_ip=phone_ip,
-            listen_port=listen_port,
-            access_ip=eip if public else "",
-            public_ip=eip if public else "",
-            intranet_ip=server_ip,
-            server_ip=server_ip,
-            access_port=base + index,
-            phone_ipv6=row.phone_ipv6,
-            server_ipv6=row.server_ipv6,
+    ports, per_ip = card.ports, card.phone_count_per_ip
+    server_ip, server_ipv6, eip = card.addresses[(number - 1) // per_ip]
+    port = access_port(number, per_ip, len(ports) - 1, 0)
+    infos: list[PhoneAccessInfo] = []
+    for name, listen_port, public in ports:
+        public_ip = eip if public else ""
+        infos.append(
+            PhoneAccessInfo(
+                type=name,
+                device_ip=phone_ip,
+                phone_ip=phone_ip,
+                listen_port=listen_port,
+                access_ip=public_ip,
+                public_ip=public_ip,
+                intranet_ip=server_ip,
+                server_ip=server_ip,
+                access_port=port,
+                phone_ipv6=phone_ipv6,
+                server_ipv6=server_ipv6,
+            )
         )
-        for index, (name, listen_port, public) in enumerate(ports)
-    ]
+        port += 1
+    return infos
 
 
 def show_cloud_phone_detail(fleet: Fleet, caller: Caller, request_id: str, phone_id: str) -> ShowCloudPhoneDetailResponse:
     """One phone (seed page). Raises CPS.0005 when the project has none of that id to be seen."""
     row = fleet.database.row(_DETAIL, phone_id=phone_id, project_id=caller.project_id)
-    if row is None:
+    card = None if row is None else card_of(fleet.database, fleet, row.generation_id, row.revision)
+    if row is None or card is None:
         raise CphError("CPS.0005", f"phone_id {phone_id} does not exist in this project")
-    catalogue = fleet.catalogue
-    model = catalogue.phone_models.get(row.phone_model_name)
     return ShowCloudPhoneDetailResponse(
         request_id=request_id,
         phone_name=row.name,
         server_id=row.server_id,
         phone_id=phone_id,
         image_id=row.image_id,
-        image_version=catalogue.image_version(row.image_id),
+        image_version=fleet.catalogue.image_version(row.image_id),
         vnc_enable="false",
-        phone_model_name=row.phone_model_name,
+        phone_model_name=card.phone_model_name,
         status=row.status,
-        access_infos=access_infos(row),
+        access_infos=access_infos(row.number, row.phone_ip, row.phone_ipv6, card),
         property=row.property,
         custom_property=_custom_property(row.custom_property),
-        metadata=PhoneMetadata(order_id=row.order_id, product_id=row.product_id),
-        phone_data_volume=PhoneDataVolume(
-            volume_type=row.data_volume_type or (model.disk_type if model else "SSD"), volume_size=row.data_volume_gib
-        ),
+        metadata=card.metadata,
+        phone_data_volume=PhoneDataVolume(volume_type=card.volume_type, volume_size=row.data_volume_gib),
         imei=row.imei,
         type=ORDINARY,
         traffic_type=row.traffic_type,
-        volume_mode=model.volume_mode if model else 0,
-        availability_zone=row.availability_zone,
+        volume_mode=card.volume_mode,
+        availability_zone=card.availability_zone,
         has_encrypt=False,
         create_time=utc_text(row.create_ms),
         update_time=utc_text(row.update_ms),
@@ -193,49 +160,29 @@ def show_cloud_phone_detail(fleet: Fleet, caller: Caller, request_id: str, phone
 class _Item(NamedTuple):
     name: str
     server_id: str
+    generation_id: str
     phone_id: str
-    phone_model_name: str
     image_id: str
     status: int
     imei: str
     traffic_type: str
-    availability_zone: str
-    order_id: str
-    product_id: str
     create_ms: int
     update_ms: int
 
 
-_items: Select[tuple[str, ...]] = select(
+_items = select(
     _p.name,
     _p.server_id,
+    _p.generation_id,
     _p.phone_id,
-    _g.phone_model_name,
     _p.image_id,
     _p.status,
     _p.imei,
     _p.traffic_type,
-    _g.availability_zone,
-    _s.order_id,
-    _s.product_id,
     _p.create_ms,
     _p.update_ms,
-).select_from(_visible)
-
-_first = tables.phones.alias("first_of_page")
-_PAGE_FROM = Query(
-    _items.where(
-        _p.project_id == bindparam("project_id"),
-        _p.seq
-        <= select(_first.c.seq)
-        .where(_first.c.generation_id == bindparam("generation_id"), _first.c.number == bindparam("number"))
-        .scalar_subquery(),
-    )
-    .order_by(_p.seq.desc())
-    .limit(bindparam("limit")),
-    _Item,
 )
-_PAGE_OF_SERVER = Query(
+_PAGE_OF_GENERATION = Query(
     _items.where(_p.generation_id == bindparam("generation_id"), _p.number <= bindparam("number"))
     .order_by(_p.number.desc())
     .limit(bindparam("limit")),
@@ -266,6 +213,7 @@ _RUNS = Query(
     _Run,
 )
 
+_visible = tables.phones.join(tables.servers, _s.generation_id == _p.generation_id)
 _FILTERS: dict[str, ColumnElement[bool]] = {
     "phone_name": contains(_p.name, "phone_name"),
     "server_id": _p.server_id == bindparam("server_id"),
@@ -276,9 +224,9 @@ _FILTERS: dict[str, ColumnElement[bool]] = {
 @lru_cache(maxsize=16)
 def _filtered_queries(filters: frozenset[str]) -> tuple[Query[_Item], Query[int]]:
     conditions = [_p.project_id == bindparam("project_id"), *(_FILTERS[name] for name in sorted(filters))]
-    page = _items.where(*conditions).order_by(_p.seq.desc()).limit(bindparam("limit")).offset(bindparam("offset"))
-    total = select(func.count()).select_from(tables.phones.join(tables.servers, _s.generation_id == _p.generation_id))
-    return Query(page, _Item), Query(total.where(*conditions), scalar)
+    page = _items.select_from(_visible).where(*conditions).order_by(_p.seq.desc()).limit(bindparam("limit"))
+    total = select(func.count()).select_from(_visible).where(*conditions)
+    return Query(page.offset(bindparam("offset")), _Item), Query(total, scalar)
 
 
 def list_cloud_phones(fleet: Fleet, caller: Caller, request_id: str, query: ListCloudPhonesQuery) -> ListCloudPhonesResponse:
@@ -292,23 +240,24 @@ def list_cloud_phones(fleet: Fleet, caller: Caller, request_id: str, query: List
             count, rows = _of_server(tx, caller.project_id, query.server_id, query)
         else:
             count, rows = _of_project(tx, fleet, caller.project_id, query)
-    items = _items_of(fleet, rows)
-    return ListCloudPhonesResponse(request_id=request_id, count=count, phones=items)
+        phones = _phones(tx, fleet, rows)
+    return ListCloudPhonesResponse(request_id=request_id, count=count, phones=phones)
 
 
 def _of_project(tx: Transaction, fleet: Fleet, project_id: str, query: ListCloudPhonesQuery) -> tuple[int, list[_Item]]:
+    """The runs that the page touches, one after the other."""
     order = _order(tx, fleet, project_id)
-    if query.offset >= order.total:
-        return order.total, []
+    rows: list[_Item] = []
     place = bisect_right(order.before, query.offset) - 1
-    number = order.phone_counts[place] - (query.offset - order.before[place])
-    rows = tx.rows(
-        _PAGE_FROM,
-        project_id=project_id,
-        generation_id=order.generation_ids[place],
-        number=number,
-        limit=query.limit,
-    )
+    offset = query.offset
+    while place < len(order.generation_ids) and offset < order.total and len(rows) < query.limit:
+        rows += tx.rows(
+            _PAGE_OF_GENERATION,
+            generation_id=order.generation_ids[place],
+            number=order.phone_counts[place] - (offset - order.before[place]),
+            limit=query.limit - len(rows),
+        )
+        place, offset = place + 1, query.offset + len(rows)
     return order.total, rows
 
 
@@ -336,7 +285,7 @@ def _of_server(tx: Transaction, project_id: str, server_id: str, query: ListClou
     if run is None:
         return 0, []
     number = run.phone_count - query.offset
-    return run.phone_count, tx.rows(_PAGE_OF_SERVER, generation_id=run.generation_id, number=number, limit=query.limit)
+    return run.phone_count, tx.rows(_PAGE_OF_GENERATION, generation_id=run.generation_id, number=number, limit=query.limit)
 
 
 def _filtered(tx: Transaction, project_id: str, query: ListCloudPhonesQuery) -> tuple[int, list[_Item]]:
@@ -350,27 +299,33 @@ def _filtered(tx: Transaction, project_id: str, query: ListCloudPhonesQuery) -> 
     return tx.row(total, project_id=project_id, **used) or 0, rows
 
 
-def _items_of(fleet: Fleet, rows: list[_Item]) -> list[PhoneItem]:
-    models, version = fleet.catalogue.phone_models, fleet.catalogue.image_version
-    return [
-        PhoneItem(
-            phone_name=row.name,
-            server_id=row.server_id,
-            phone_id=row.phone_id,
-            phone_model_name=row.phone_model_name,
-            image_id=row.image_id,
-            image_version=version(row.image_id),
-            vnc_enable="false",
-            status=row.status,
-            type=ORDINARY,
-            imei=row.imei,
-            traffic_type=row.traffic_type,
-            volume_mode=models[row.phone_model_name].volume_mode if row.phone_model_name in models else 0,
-            availability_zone=row.availability_zone,
-            metadata=PhoneMetadata(order_id=row.order_id, product_id=row.product_id),
-            has_encrypt=False,
-            create_time=utc_text(row.create_ms),
-            update_time=utc_text(row.update_ms),
+def _phones(tx: Transaction, fleet: Fleet, rows: list[_Item]) -> list[PhoneItem]:
+    revision = tx.row(READ_REVISION) or 0
+    cards = {generation_id: card_of(tx, fleet, generation_id, revision) for generation_id in {row.generation_id for row in rows}}
+    version = fleet.catalogue.image_version
+    phones: list[PhoneItem] = []
+    for row in rows:
+        card = cards[row.generation_id]
+        assert card is not None  # the same snapshot said that a server points at it
+        phones.append(
+            PhoneItem(
+                phone_name=row.name,
+                server_id=row.server_id,
+                phone_id=row.phone_id,
+                phone_model_name=card.phone_model_name,
+                image_id=row.image_id,
+                image_version=version(row.image_id),
+                vnc_enable="false",
+                status=row.status,
+                type=ORDINARY,
+                imei=row.imei,
+                traffic_type=row.traffic_type,
+                volume_mode=card.volume_mode,
+                availability_zone=card.availability_zone,
+                metadata=card.metadata,
+                has_encrypt=False,
+                create_time=utc_text(row.create_ms),
+                update_time=utc_text(row.update_ms),
+            )
         )
-        for row in rows
-    ]
+    return phones

@@ -140,8 +140,10 @@ _FILTERS: dict[str, ColumnElement[bool]] = {
 def _list_queries(filters: frozenset[str]) -> tuple[Query[_ServerRow], Query[int]]:
     """The page and the count, for a set of filters."""
     conditions = [_s.project_id == bindparam("project_id"), *(_FILTERS[name] for name in sorted(filters))]
-    page = _servers.where(*conditions).order_by(_s.seq.desc()).limit(bindparam("limit")).offset(bindparam("offset"))
     source = _with_generation if "phone_model_name" in filters else tables.servers
+    found = select(_s.seq).select_from(source).where(*conditions)  # a deep page skips over these alone
+    seqs = found.order_by(_s.seq.desc()).limit(bindparam("limit")).offset(bindparam("offset")).subquery("page")
+    page = _servers.where(_s.seq.in_(select(seqs.c.seq))).order_by(_s.seq.desc())
     return Query(page, _ServerRow), Query(select(func.count()).select_from(source).where(*conditions), scalar)
 
 
