@@ -68,7 +68,7 @@ class Story:
         stage.fact("server_id", self.server_id)
         stage.fact("server_name", self.server_name)
         stage.fact("order_id", bought.order_id)
-        stage.fact("addresses", f"{server.addresses}")
+        stage.fact("addresses", ", ".join(f"{one.public_ip} public, {one.server_ip} private" for one in server.addresses))
         stage.expect("the server is normal (status 5)", server.status, SERVER_NORMAL)
 
     def phones(self) -> list[Any]:
@@ -100,7 +100,7 @@ class Story:
         phone = self.client.show_cloud_phone_detail(ShowCloudPhoneDetailRequest(phone_id=phone_id))
         for name in ("phone_name", "phone_id", "phone_model_name", "image_version", "imei", "availability_zone", "create_time"):
             self.stage.fact(name, getattr(phone, name))
-        table = Table("port", "in the phone", "private access", "public access", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        table = Table("port", "in the phone", "private access", "public access", box=None, padding=(0, 2))
         for info in phone.access_infos:
             public = f"{info.public_ip}:{info.access_port}" if info.public_ip else "–"
             table.add_row(info.type, f"{info.phone_ip}:{info.listen_port}", f"{info.server_ip}:{info.access_port}", public)
@@ -134,7 +134,7 @@ class Story:
             model = self._adb("-s", self.serial, "shell", "getprop", "ro.product.model")
             if not model:
                 raise DemoError("getprop ro.product.model: empty")
-            self._adb("-s", self.serial, "shell", "echo hello from $(hostname); id -un; ls /")
+            self._adb("-s", self.serial, "shell", "echo hello from $(hostname); id -un; ls -d /data /sdcard /system")
             with tempfile.TemporaryDirectory() as directory:
                 here, back = Path(directory) / "holiday.bin", Path(directory) / "back.bin"
                 here.write_bytes(secrets.token_bytes(FILE_BYTES))
@@ -199,7 +199,7 @@ class Story:
         phone = self._show(min(phones, key=lambda phone: str(phone.phone_name)).phone_id)
         serial = self.connect(phone)
         number = self._adb("-s", serial, "shell", "getprop", "sys.prop.writephonenum")
-        stage.expect("the phone has the property of the request", number, json.loads(phone.property)["sys.prop.writephonenum"])
+        stage.expect("the phone has the property of the request", number, json.loads(phone._property)["sys.prop.writephonenum"])
         left = self.adb("-s", serial, "shell", f"ls {REMOTE} 2>/dev/null || echo gone")
         stage.expect("the file pushed before is gone", left, "gone")
 

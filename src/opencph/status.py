@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 1.0
 PARTS: tuple[processes.ProcessKind, ...] = ("api", "worker", "gateway")
+WIDTH_OF_FILES = 200
 RECENT_MS = 24 * 3600 * 1000
 SHOWN_AT_MOST = 30
 
@@ -187,7 +188,10 @@ def status(settings: Settings, *, as_json: bool = False, watch: bool = False) ->
         else:
             from rich.console import Console
 
-            Console(highlight=False).print(*_render(now), sep="\n")
+            console = Console(highlight=False)
+            if not console.is_terminal:
+                console.width = max(console.width, WIDTH_OF_FILES)  # nothing is cut short in a pipe
+            console.print(*_render(now), sep="\n")
     except StoreError as error:
         print(f"opencph status: {error}", file=sys.stderr)
         return 1

@@ -97,7 +97,9 @@ def adb_port() -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     yield port
-    subprocess.run(["adb", "kill-server"], env={**os.environ, "ANDROID_ADB_SERVER_PORT": str(port)}, check=False)
+    subprocess.run(
+        ["adb", "kill-server"], env={**os.environ, "ANDROID_ADB_SERVER_PORT": str(port)}, check=False, stderr=subprocess.DEVNULL
+    )
 
 
 @pytest.fixture
@@ -200,7 +202,8 @@ def test_a_deleted_server_is_not_found_and_nothing_of_it_is_left(user: User) -> 
     with pytest.raises(ClientRequestException) as gone:
         user.server(server_id)
     assert gone.value.status_code == 404
-    assert not list((user.cph.data / "builtin").iterdir())
+    homes = user.cph.data / "builtin"
+    user.eventually(lambda: not [home for home in homes.rglob("*") if home.name != ".trash"], "the phones' data gone")
 
 
 def test_a_token_opens_what_the_keys_open_and_wrong_credentials_open_nothing(user: User) -> None:
