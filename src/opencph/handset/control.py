@@ -158,7 +158,7 @@ def short_path(path: Path) -> Iterator[str]:
         os.close(directory)
 
 
-def listen(path: Path, backlog: int = 128) -> socket.socket:
+def listen(path: Path, backlog: int = 1024) -> socket.socket:
     """A listening socket of mode 0600 in place of whatever was there; hold the lock before you call. Raises OSError."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -176,8 +176,12 @@ def listen(path: Path, backlog: int = 128) -> socket.socket:
 
 
 def connect(path: Path) -> socket.socket:
-    """A connection to the process that listens at `path`. Raises OSError: nobody listens."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    """A non-blocking connection to the process that listens at `path`.
+
+    Raises FileNotFoundError or ConnectionRefusedError when nobody listens, BlockingIOError when who listens has not taken any
+    of the many connections before this one.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         with short_path(path) as name:
             connection.connect(name)
@@ -224,19 +228,12 @@ def _decode(decoder: Any, body: bytes) -> Any:
         raise ControlError(f"not understood: {error}") from error
 
 
-def receive(connection: socket.socket) -> bytes:
-    """The body of one message from a blocking socket. Raises ControlError when the connection ends before it is whole."""
-
-    def exactly(count: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < count:
-            part = connection.recv(count - len(parts))
-            if not part:
-                raise ControlError("the connection ended in the middle of a message")
-            parts += part
-        return bytes(parts)
-
-    return exactly(body_length(exactly(_LENGTH.size)))
+def take_body(received: bytearray) -> bytes | None:
+    """The body of the message that was received, or None while bytes are missing. Raises ControlError for one that is too long."""
+    if len(received) < _LENGTH.size:
+        return None
+    end = _LENGTH.size + body_length(bytes(received[: _LENGTH.size]))
+    return bytes(received[_LENGTH.size : end]) if len(received) >= end else None
 
 
 async def read_body(reader: asyncio.StreamReader) -> bytes:
@@ -253,7 +250,6 @@ async def call(connection: socket.socket, request: Request, seconds: float) -> R
     Raises ControlError when the other side ends or says nothing sensible, TimeoutError after `seconds`.
     """
     try:
-        connection.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=connection)
     except BaseException:
         connection.close()

@@ -19,8 +19,6 @@ from pathlib import Path
 from opencph.handset import control, host
 from opencph.handset.phone import preload
 
-REQUEST_SECONDS = 5.0
-
 _logger = logging.getLogger("opencph.handset.zygote")
 
 
@@ -61,6 +59,7 @@ class _Zygote:
         self._lock = lock
         self._ending = False
         self._children: dict[int, str] = {}
+        self._asking: dict[int, tuple[socket.socket, bytearray]] = {}
 
     def serve(self) -> None:
         """Fork on request. Signals only wake the wait below; the work is done here, between requests."""
@@ -81,10 +80,18 @@ class _Zygote:
                 self._reap()
                 if not (self._run / control.ZYGOTE_LOCK).exists():
                     return
-            if self._listener.fileno() in ready and not self._ending:
+            if self._listener.fileno() in ready:
                 connection, _ = self._listener.accept()
-                with connection:
-                    self._answer(connection, (wake_read, wake_write))
+                connection.setblocking(False)
+                self._asking[connection.fileno()] = connection, bytearray()
+                poll.register(connection, select.POLLIN)
+            for fd in ready & self._asking.keys():
+                connection, received = self._asking[fd]
+                if self._is_heard(connection, received):
+                    poll.unregister(fd)
+                    self._answer(connection, received, (wake_read, wake_write))
+                    del self._asking[fd]
+                    connection.close()
         (self._run / control.ZYGOTE_SOCKET).unlink(missing_ok=True)
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -103,12 +110,23 @@ class _Zygote:
             if status:
                 _logger.warning("host %d of %s ended with %d", pid, home, os.waitstatus_to_exitcode(status))
 
-    def _answer(self, connection: socket.socket, close: tuple[int, ...]) -> None:
+    @staticmethod
+    def _is_heard(connection: socket.socket, received: bytearray) -> bool:
+        """Take what came. True when there is nothing more to wait for."""
+        try:
+            piece = connection.recv(65536)
+            received += piece
+            return not piece or control.take_body(received) is not None
+        except BlockingIOError:
+            return False
+        except (OSError, control.ControlError):
+            return True
+
+    def _answer(self, connection: socket.socket, received: bytearray, close: tuple[int, ...]) -> None:
         if not control.may_command(connection):
             return
-        connection.settimeout(REQUEST_SECONDS)
         try:
-            request = control.decode_request(control.receive(connection))
+            request = control.decode_request(control.take_body(received) or b"")
             if not isinstance(request, control.Fork):
                 raise control.ControlError(f"a zygote cannot {type(request).__name__}")
             pid = os.fork()
@@ -126,6 +144,9 @@ class _Zygote:
                 signal.signal(number, signal.SIG_DFL)
             for fd in (*close, self._lock):
                 os.close(fd)
+            for other, _ in self._asking.values():
+                if other is not connection:
+                    other.close()
             self._listener.close()
             os.setsid()
             self._children.clear()

@@ -14,6 +14,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -31,12 +32,17 @@ ANSWER_SECONDS = 10.0  # a host whose loop does not turn for so long is beyond h
 BOOT_SECONDS = 120.0
 FORK_SECONDS = 20.0
 FORK_ATTEMPTS = 3
+FORKS_AT_ONCE = 16
 SOCKET_SECONDS = 2.0  # from a host's lock to its socket
 QUIT_SECONDS = 3.0
 #: Generations that one inventory asks at a time.
 ASK_AT_ONCE = 64
 
 _logger = structlog.get_logger("opencph.runtimes.builtin")
+
+
+class _HostDiedError(RuntimeFaultError):
+    """The connection ended before the answer: the host was killed, or crashed."""
 
 
 class BuiltinRuntime:
@@ -50,12 +56,13 @@ class BuiltinRuntime:
         self._homes = Homes(self._data / "builtin")
         self._boots = Limiter(boots_at_once)
         self._zygote = asyncio.Lock()
+        self._forks = asyncio.Semaphore(FORKS_AT_ONCE)
         self._turns: dict[str, asyncio.Lock] = {}  # one change of a home at a time
         self._swept = False
 
     async def warm(self) -> None:
         """Start the zygote before it is needed, so that the first server does not wait for it."""
-        await self._start_zygote()
+        (await self._reach_zygote()).close()
 
     async def create(self, spec: GenerationSpec) -> None:
         configs = tuple(_config(phone) for phone in spec.phones)
@@ -95,7 +102,8 @@ class BuiltinRuntime:
             await asyncio.to_thread(self._homes.update, generation_id, configs)
             connection = await self._connect(generation_id)
             if connection is not None:
-                await self._ask(connection, control.Update(phones=configs), ANSWER_SECONDS)
+                with suppress(_HostDiedError):  # the next one reads the file
+                    await self._ask(connection, control.Update(phones=configs), ANSWER_SECONDS)
 
     async def remove(self, generation_id: str) -> None:
         async with self._turn(generation_id):
@@ -143,6 +151,12 @@ class BuiltinRuntime:
             return control.connect(self._socket(generation_id))
         except (FileNotFoundError, ConnectionRefusedError):
             return None
+        except BlockingIOError:  # it has not taken a connection for very long
+            holder = lock_holder(self._homes.path(generation_id) / control.HOST_LOCK)
+            if holder is not None:
+                _logger.warning("a phone host hangs and is ended", generation_id=generation_id)
+                await end(holder, 0)
+            return None
         except OSError as error:
             raise RuntimeFaultError(f"the host of these phones cannot be reached: {cause_of(error)}") from error
 
@@ -174,7 +188,15 @@ class BuiltinRuntime:
         )
 
     async def _command(self, generation_id: str, request: control.Request, seconds: float) -> Mapping[str, str]:
-        """Ask the generation's host, making it anew when it is dead."""
+        """Ask the generation's host, making it anew when it is dead, or dies over it for the first time."""
+        try:
+            return (await self._ask(await self._host(generation_id), request, seconds)).failures
+        except _HostDiedError as error:
+            _logger.warning("a phone host died; making it anew", generation_id=generation_id, cause=str(error))
+            return (await self._ask(await self._host(generation_id), request, seconds)).failures
+
+    async def _host(self, generation_id: str) -> socket.socket:
+        """A connection to the generation's host, made when there is none."""
         connection = await self._connect(generation_id)
         if connection is None:
             async with self._turn(generation_id):
@@ -184,7 +206,7 @@ class BuiltinRuntime:
                     connection = await self._connect(generation_id)
         if connection is None:
             raise RuntimeFaultError("the host of these phones ended as soon as it had started; see DATA/logs/handset.log")
-        return (await self._ask(connection, request, seconds)).failures
+        return connection
 
     async def _ask(self, connection: socket.socket, request: control.Request, seconds: float) -> control.Reply:
         pid, _uid = control.peer(connection)
@@ -194,7 +216,7 @@ class BuiltinRuntime:
             await end(pid, 0)
             raise RuntimeFaultError(f"the host of these phones did not answer within {seconds:.0f} s and was ended") from error
         except (control.ControlError, OSError) as error:
-            raise RuntimeFaultError(f"the host of these phones died while it worked: {error}") from error
+            raise _HostDiedError(f"the host of these phones died while it worked: {error}") from error
         if reply.error:
             raise RuntimeFaultError(reply.error)
         return reply
@@ -209,9 +231,9 @@ class BuiltinRuntime:
         for _ in range(FORK_ATTEMPTS):
             if await self._has_host_after_all(generation_id):
                 return
-            await self._start_zygote()
             try:
-                reply = await control.call(control.connect(self._run / control.ZYGOTE_SOCKET), request, FORK_SECONDS)
+                async with self._forks:
+                    reply = await control.call(await self._reach_zygote(), request, FORK_SECONDS)
             except (control.ControlError, OSError) as error:  # the zygote was killed this very moment
                 cause = str(error)
             else:
@@ -236,12 +258,15 @@ class BuiltinRuntime:
             await asyncio.sleep(0.01)
         return False
 
-    async def _start_zygote(self) -> None:
+    async def _reach_zygote(self) -> socket.socket:
+        """A connection to the zygote, started when there is none. Raises OSError when it dies at once."""
+        path = self._run / control.ZYGOTE_SOCKET
         async with self._zygote:
             try:
-                control.connect(self._run / control.ZYGOTE_SOCKET).close()
-            except OSError:
+                return control.connect(path)
+            except (FileNotFoundError, ConnectionRefusedError):
                 await asyncio.to_thread(start_zygote, self._data)
+            return control.connect(path)
 
     async def _end_host(self, generation_id: str) -> None:
         """End the generation's host, kindly or not. Returns when it is gone."""
