@@ -64,10 +64,12 @@ def listen(address: str) -> socket.socket:
     """A listening socket on HOST:PORT; port 0 takes a free one. Raises ApiStartError."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
+    if not (host and port.isascii() and port.isdigit() and int(port) < 65536):
+        raise ApiStartError(f"cannot listen on {address}: it must be HOST:PORT, the port 0 to 65535")
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ApiStartError(f"cannot listen on {address}: {error}; give HOST:PORT with --listen") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
