@@ -355,6 +355,23 @@ def test_a_host_that_hangs_can_be_removed(data: Path) -> None:
     asyncio.run(go())
 
 
+def test_a_host_that_hangs_is_replaced_when_it_is_needed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opencph.runtimes.builtin.runtime.ANSWER_SECONDS", 0.5)
+
+    async def go() -> None:
+        runtime, spec = runtime_of(data), generation()
+        await running(runtime, spec)
+        pid = host_pid(data, spec)
+        os.kill(pid, signal.SIGSTOP)
+        (found,) = await runtime.inventory()
+        assert not found.alive
+        assert await runtime.start(spec.generation_id, ids(spec)) == {}
+        assert not is_running(pid)
+        assert await greets(spec.phones[0].ip)
+
+    asyncio.run(go())
+
+
 def test_strangers_cannot_command_a_host(data: Path) -> None:
     asyncio.run(running(runtime_of(data), generation()))
     for path in (data / "run").glob("*.sock"):

@@ -42,7 +42,7 @@ _logger = structlog.get_logger("opencph.runtimes.builtin")
 
 
 class _HostDiedError(RuntimeFaultError):
-    """The connection ended before the answer: the host was killed, or crashed."""
+    """The connection ended before the answer: the host was killed, crashed, or hung and was ended."""
 
 
 class BuiltinRuntime:
@@ -190,6 +190,7 @@ class BuiltinRuntime:
     async def _command(self, generation_id: str, request: control.Request, seconds: float) -> Mapping[str, str]:
         """Ask the generation's host, making it anew when it is dead, or dies over it for the first time."""
         try:
+            await self._ask(await self._host(generation_id), control.Inventory(), ANSWER_SECONDS)  # does it turn at all?
             return (await self._ask(await self._host(generation_id), request, seconds)).failures
         except _HostDiedError as error:
             _logger.warning("a phone host died; making it anew", generation_id=generation_id, cause=str(error))
@@ -214,7 +215,7 @@ class BuiltinRuntime:
             reply = await control.call(connection, request, seconds)
         except TimeoutError as error:
             await end(pid, 0)
-            raise RuntimeFaultError(f"the host of these phones did not answer within {seconds:.0f} s and was ended") from error
+            raise _HostDiedError(f"the host of these phones did not answer within {seconds:.0f} s and was ended") from error
         except (control.ControlError, OSError) as error:
             raise _HostDiedError(f"the host of these phones died while it worked: {error}") from error
         if reply.error:
