@@ -15,6 +15,9 @@ MIB = 1024**2
 class HandsetError(OSError):
     """A phone cannot do what was asked. The message names the cause and what to do about it."""
 
+    def __str__(self) -> str:
+        return str(self.strerror or super().__str__())
+
 
 class PhoneConfig(msgspec.Struct, frozen=True, kw_only=True):
     """All a phone knows about itself. Sizes in bytes, screen in pixels."""

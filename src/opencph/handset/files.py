@@ -117,17 +117,15 @@ class Files:
 
     def ensure(self) -> None:
         """Make the directories that every phone has. Cheap when they are there."""
-        if (self.directory / "cache").is_dir():
-            return
-        for name in SKELETON:
-            path = self.directory / name
-            path.mkdir(mode=0o771, parents=True, exist_ok=True)
-        if self.owner is not None:
+        try:
+            there = (self.directory / "cache").stat()
+        except FileNotFoundError:
+            for name in SKELETON:
+                (self.directory / name).mkdir(mode=0o771, parents=True, exist_ok=True)
+            there = (self.directory / "cache").stat()
+        if self.owner is not None and there.st_uid != self.owner:  # new, or the phone has another address than before
             for root in ("data", "cache"):
-                for where, _, _, fd in os.fwalk(self.directory / root):
-                    with contextlib.suppress(OSError):
-                        os.fchown(fd, self.owner, self.owner)
-                    del where
+                _give_away(self.directory / root, self.owner)
 
     def own(self, fd: int) -> None:
         """Give an open file to the phone's user."""
@@ -332,6 +330,15 @@ class Files:
             os.close(fd)
             raise
         return fd, -1
+
+
+def _give_away(root: Path, owner: int) -> None:
+    """The top goes last: it says that all the rest is done."""
+    for _, _, names, fd in os.fwalk(root, topdown=False):
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.chown(name, owner, owner, dir_fd=fd, follow_symlinks=False)
+        os.fchown(fd, owner, owner)
 
 
 def _drop(item: Mapping[str, Node] | int) -> None:

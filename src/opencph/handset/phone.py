@@ -56,6 +56,7 @@ class Phone:
 
     __slots__ = (
         "_busy",
+        "_chosen_port",
         "_files",
         "_listeners",
         "_sandbox",
@@ -79,6 +80,7 @@ class Phone:
         self.config = config
         self.booted = config  # what it was booted with; differs from `config` until the next boot
         self._state: PhoneState = "stopped"
+        self._chosen_port = 0  # by the machine, if it was left to it; kept from then on
         self._busy: asyncio.Lock | None = None
         self._listeners: list[listeners.Listener] = []
         self._files: Files | None = None
@@ -108,7 +110,7 @@ class Phone:
     @property
     def adb_port(self) -> int:
         """The port that adbd of a running phone listens on; the configuration may leave it to the machine (0)."""
-        return self._listeners[0].port if self._listeners else self.booted.adb_port
+        return self._chosen_port or self.booted.adb_port
 
     # power
 
@@ -131,13 +133,15 @@ class Phone:
             for address in (config.ip, config.ipv6):
                 if address is None or (address == config.ipv6 and not socket.has_ipv6):
                     continue
-                for port in (config.adb_port, *config.listen_ports):
+                for port in (config.adb_port or self._chosen_port, *config.listen_ports):
                     try:
                         sockets.append(listeners.bind(address, port))
                     except HandsetError as error:
                         if address == config.ip or error.errno == errno.EADDRINUSE:
                             raise
                         log.warning("phone %s: no IPv6: %s", config.phone_id, error.strerror)
+                    if not config.adb_port and not self._chosen_port:
+                        self._chosen_port = sockets[-1].getsockname()[1]
             data = stored.load(config.directory)
             data.boots += 1
             stored.save(config.directory, data)

@@ -136,13 +136,19 @@ class ShellService(Service):
         self._wake("ready")
 
     def on_close(self) -> None:
-        """The peer is gone: so is the command."""
+        """The peer is gone, and so is the command; but a plain pipe (`exec-in`) only ends its input, as adbd does it."""
         self._closed = True
         self._wake("ready")
         self._wake("inbox")
+        if self._plain_pipe:
+            return
         if self._process is not None:
             self._process.hang_up()
         self._task.cancel()
+
+    @property
+    def _plain_pipe(self) -> bool:
+        return self._packets is None and not self._request.pty
 
     # the stream as commands see it
 
@@ -216,12 +222,9 @@ class ShellService(Service):
         process = await sandbox.spawn(argv, pty=pty, term=self._request.term, merge=self._packets is None)
         self._process = process
         try:
-            if self._closed:
-                process.hang_up()
-                raise BrokenPipeError
             self._resize()
             async with asyncio.TaskGroup() as group:
-                pumps = [group.create_task(self._pump_out(fd, kind)) for fd, kind in process.outputs]
+                pumps = [group.create_task(self._pump_out(process, fd, kind)) for fd, kind in process.outputs]
                 pumps.append(group.create_task(self._pump_in(process)))
                 code = await process.wait()
                 for pump in pumps:
@@ -249,7 +252,7 @@ class ShellService(Service):
         with contextlib.suppress(OSError):
             fcntl.ioctl(process.terminal, termios.TIOCSWINSZ, size)
 
-    async def _pump_out(self, fd: int, kind: int) -> None:
+    async def _pump_out(self, process: Process, fd: int, kind: int) -> None:
         while True:
             await _readable(fd)
             try:
@@ -261,7 +264,11 @@ class ShellService(Service):
             if not data:
                 return
             self.put(kind, data)
-            await self.drain()
+            try:
+                await self.drain()
+            except BrokenPipeError:
+                process.close_output(fd)
+                return
 
     async def _leftovers(self, fd: int, kind: int) -> None:
         for _ in range(LEFTOVER_READS):

@@ -101,6 +101,12 @@ class Process:
             os.close(self.stdin)
             self.stdin = -1
 
+    def close_output(self, fd: int) -> None:
+        """Nobody reads this any more: its next write ends the process, as in any pipe."""
+        self.outputs = [(each, kind) for each, kind in self.outputs if each != fd]
+        if fd not in (self.stdin, self.terminal):
+            os.close(fd)
+
     def hang_up(self) -> None:
         """Its user is gone: SIGHUP to the process and those it started."""
         if not self._exited.done():
