@@ -85,30 +85,41 @@ _ACCEPT = command(
 )
 
 
-def _heads() -> Query[_JobRow]:
-    """The oldest job of every lane that nobody works in, the oldest first. Hops from lane to lane in the index."""
+def _heads() -> Query[str]:
+    """The oldest job of every lane that nobody works in, the oldest first. Hops from lane to lane in the index.
+
+    Only scalar sub-selects: whatever a planner thinks of the sizes, each is one look into an index.
+    """
     any_, waiting, leased, head = jobs.alias("a"), jobs.alias("w"), jobs.alias("l"), jobs.alias("h")
     lanes = select(func.min(any_.c.lane).label("lane")).where(any_.c.status == RUNNING).cte("lanes", recursive=True)
     following = select(func.min(any_.c.lane)).where(any_.c.status == RUNNING, any_.c.lane > lanes.c.lane).scalar_subquery()
     lanes = lanes.union_all(select(following).where(lanes.c.lane.is_not(None)))
     oldest = select(func.min(waiting.c.seq)).where(waiting.c.status == RUNNING, waiting.c.lane == lanes.c.lane).scalar_subquery()
-    return Query(
-        select(*(head.c[name] for name in _JobRow._fields))
-        .select_from(lanes.join(head, head.c.seq == oldest))
+    heads = (
+        select(oldest.label("seq"))
+        .select_from(lanes)
         .where(
-            head.c.run_after_ms <= now_ms(),
+            lanes.c.lane.is_not(None),
             not_(in_list(lanes.c.lane, "busy_lanes")),
             not_(
                 exists().where(leased.c.lane == lanes.c.lane, leased.c.lease_owner.is_not(None), leased.c.lease_until_ms > now_ms())
             ),
         )
-        .order_by(head.c.seq)
-        .limit(bindparam("lanes_max")),
-        _JobRow,
+        .cte("heads")
+        .prefix_with("MATERIALIZED")
+    )
+    run_after_ms = select(head.c.run_after_ms).where(head.c.seq == heads.c.seq).scalar_subquery()
+    job_id = select(head.c.job_id).where(head.c.seq == heads.c.seq).scalar_subquery()
+    return Query(
+        select(job_id).select_from(heads).where(run_after_ms <= now_ms()).order_by(heads.c.seq).limit(bindparam("lanes_max")),
+        scalar,
     )
 
 
 _HEADS = _heads()
+_ROWS: Query[_JobRow] = Query(
+    select(*(jobs.c[name] for name in _JobRow._fields)).where(in_list(jobs.c.job_id, "ids")).order_by(jobs.c.seq), _JobRow
+)
 _PREFIX: Query[_JobRow] = Query(
     select(*(jobs.c[name] for name in _JobRow._fields))
     .where(jobs.c.status == RUNNING, jobs.c.lane == bindparam("lane_"))
@@ -116,12 +127,14 @@ _PREFIX: Query[_JobRow] = Query(
     .limit(BATCH_MAX),
     _JobRow,
 )
-_MINE = (in_list(jobs.c.job_id, "ids"), jobs.c.lease_owner == bindparam("owner"), jobs.c.status == RUNNING)
+# Without the sums a planner that has no statistics would go through all running jobs instead of to those named.
+_RUNNING = jobs.c.status + 0 == RUNNING
+_MINE = (in_list(jobs.c.job_id, "ids"), func.coalesce(jobs.c.lease_owner, "") == bindparam("owner"), _RUNNING)
 _LEASE: Query[str] = Query(
     update(jobs)
     .where(
         in_list(jobs.c.job_id, "ids"),
-        jobs.c.status == RUNNING,
+        _RUNNING,
         jobs.c.lease_owner.is_(None) | (jobs.c.lease_until_ms <= now_ms()),
     )
     .values(
@@ -219,7 +232,8 @@ def claim(
     """
     tx.lock(LEASE_LOCK)
     groups: list[list[_JobRow]] = []
-    for head in tx.rows(_HEADS, busy_lanes=json_list(busy_lanes), lanes_max=lanes_max):
+    heads = tx.rows(_HEADS, busy_lanes=json_list(busy_lanes), lanes_max=lanes_max)
+    for head in tx.rows(_ROWS, ids=json_list(heads)):
         kind = kinds.get(head.kind)
         if kind is None or not kind.batched:
             groups.append([head])

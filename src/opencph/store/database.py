@@ -18,7 +18,7 @@ from sqlalchemy.engine.interfaces import Dialect as EngineDialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import BindParameter
-from sqlalchemy.types import BigInteger, Boolean, Text
+from sqlalchemy.types import BigInteger, Boolean
 
 Dialect = Literal["sqlite", "postgresql"]
 Value = str | int | bytes | float | None
@@ -47,29 +47,34 @@ class StoreConflictError(StoreError):
     """A unique or foreign key says no: the row exists already, or what it names does not."""
 
 
-class _JsonValues(ColumnElement[str]):
-    """The texts of a bound JSON array, as a sub-select."""
-
+class _InList(ColumnElement[bool]):
     inherit_cache = True
-    type = Text()
+    type = Boolean()
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+        self.column = column
         self.values: BindParameter[str] = bindparam(name)
 
-
-@compiles(_JsonValues, "sqlite")
-def _json_values_sqlite(element: _JsonValues, compiler: Any, **kw: Any) -> str:
-    return f"(SELECT value FROM json_each({compiler.process(element.values, **kw)}))"
+    def self_group(self, against: Any = None) -> _InList:
+        return self  # SQLAlchemy would write `(... IN ...) = 1`, for which SQLite uses no index
 
 
-@compiles(_JsonValues, "postgresql")
-def _json_values_postgresql(element: _JsonValues, compiler: Any, **kw: Any) -> str:
-    return f"(SELECT jsonb_array_elements_text(CAST({compiler.process(element.values, **kw)} AS jsonb)))"
+@compiles(_InList, "sqlite")
+def _in_list_sqlite(element: _InList, compiler: Any, **kw: Any) -> str:
+    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
+    return f"({column} IN (SELECT value FROM json_each({values})))"
+
+
+@compiles(_InList, "postgresql")
+def _in_list_postgresql(element: _InList, compiler: Any, **kw: Any) -> str:
+    # An array, and not a sub-select to be joined: of that PostgreSQL would guess the size, and scan the table.
+    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
+    return f"({column} = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST({values} AS jsonb)))))"
 
 
 def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """`column IN (the JSON array bound to name)`: one bound value for any number of ids. Bind it with `json_list()`."""
-    return column.op("IN", is_comparison=True, return_type=Boolean())(_JsonValues(name))
+    return _InList(column, name)
 
 
 def json_list(values: Iterable[str]) -> str:
