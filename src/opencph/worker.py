@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -22,6 +23,8 @@ from opencph.settings import Settings, SettingsError
 from opencph.store import processes
 from opencph.store.database import StoreError
 
+#: For the database and the disk; more than Python would take by itself on few cores, for all of them mostly wait.
+THREADS = 12
 STOP_SECONDS = 8.0
 RETENTION_SECONDS = 600.0
 
@@ -62,6 +65,7 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
 async def _run(fleet: Fleet, ready: Callable[[], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="worker"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     runtime = make_runtime(fleet.settings)

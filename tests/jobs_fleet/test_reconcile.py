@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 
 import msgspec
@@ -163,6 +164,42 @@ def test_a_job_that_ran_while_the_inventory_was_taken_does_not_mislead(world: Wo
             await Reconciler(world.fleet, runtime).reconcile()
             assert recoveries(world) == []
             assert [phone.status for phone in world.phones(server_id)] == [2] * 3
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_is_deleted_while_the_inventory_is_taken_is_not_brought_back(world: World) -> None:
+    class Late(MemoryRuntime):
+        """While it looks, two servers are deleted by one job, whose lane is that of the other server."""
+
+        servers: tuple[str, ...] = ()
+
+        async def inventory(self) -> list[GenerationInventory]:
+            found = list(await super().inventory())
+            self.gates["remove"] = asyncio.Event()
+            world.delete(*self.servers)
+            return [msgspec.structs.replace(one, alive=False, phones={}) for one in found]
+
+    async def main() -> None:
+        runtime = Late()
+        async with world.working(runtime):
+            runtime.servers = tuple(await world.bought(2))
+            rows_before = world.generation_states()
+            reconciler = Reconciler(world.fleet, runtime)
+            read = reconciler._read
+
+            def read_before_the_deletion(newest_job: int, inventory: Mapping[str, GenerationInventory]) -> object:
+                rows, _busy, phones = read(newest_job, inventory)
+                return {key: row._replace(server_status=5) for key, row in rows.items()}, set(), phones
+
+            reconciler._read = read_before_the_deletion  # type: ignore[method-assign, assignment]
+            await reconciler.reconcile()
+            assert set(rows_before) == set(world.generation_states())
+            assert recoveries(world) == []
+            runtime.gates["remove"].set()
+            await world.all_ended()
+            assert runtime.generations == {}
         await runtime.close()
 
     asyncio.run(main())

@@ -36,8 +36,11 @@ from opencph.store.database import (
 )
 
 RECOVER_SERVER = "recover_server"
-RECONCILE_SECONDS = 3.0
+RECONCILE_SECONDS = 4.0
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 2.0, 60.0
+
+#: Servers that are not being created, changed or deleted.
+SETTLED = frozenset({ServerStatus.NORMAL, ServerStatus.ABNORMAL, ServerStatus.FROZEN})
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +98,12 @@ _ABNORMAL_GENERATIONS: Query[str] = Query(
     select(tables.phones.c.generation_id).where(tables.phones.c.status == PhoneStatus.ABNORMAL).distinct(), scalar
 )
 _LANE_BUSY: Query[int] = Query(
-    select(func.count()).select_from(tables.jobs).where(tables.jobs.c.status == RUNNING, tables.jobs.c.lane == bindparam("lane")),
+    select(func.count())
+    .select_from(tables.jobs)
+    .where(
+        tables.jobs.c.lane == bindparam("lane_"),
+        or_(tables.jobs.c.status == RUNNING, tables.jobs.c.seq > bindparam("after_seq")),
+    ),
     scalar,
 )
 _SET_PHONES = command(
@@ -111,8 +119,8 @@ _SET_SERVER = command(
     )
     .values(status=bindparam("new_status"), update_ms=bindparam("now"))
 )
-_STILL_SERVES: Query[int] = Query(
-    select(func.count()).select_from(tables.servers).where(tables.servers.c.generation_id == bindparam("of_generation")), scalar
+_STATUS_OF_SERVER: Query[int] = Query(
+    select(tables.servers.c.status).where(tables.servers.c.generation_id == bindparam("of_generation")), scalar
 )
 
 
@@ -130,7 +138,7 @@ async def _recover(fleet: Fleet, runtime: Runtime, generation_id: str) -> None:
 
     def read() -> tuple[GenerationSpec, list[str]] | None:
         with fleet.database.read() as tx:
-            if not tx.row(_STILL_SERVES, of_generation=generation_id):
+            if tx.row(_STATUS_OF_SERVER, of_generation=generation_id) not in SETTLED:
                 return None  # changed or deleted since: not ours to bring back
             rows = tx.rows(_PHONES, generation_ids=json_list([generation_id]))
             return generations.spec(tx, fleet, generation_id), [row.phone_id for row in rows]
@@ -213,7 +221,7 @@ class Reconciler:
             by_generation.setdefault(phone.generation_id, []).append(phone)
         for row in rows.values():
             if _settled(row) and row.server_id not in busy:
-                await self._compare(row, inventory.get(row.generation_id), by_generation.get(row.generation_id, []))
+                await self._compare(row, before, inventory.get(row.generation_id), by_generation.get(row.generation_id, []))
 
     def _newest_job(self) -> int:
         with self.fleet.database.read() as tx:
@@ -239,7 +247,7 @@ class Reconciler:
             phones = tx.rows(_PHONES, generation_ids=json_list(sorted(wrong))) if wrong else []
             return rows, busy, phones
 
-    async def _compare(self, row: _Generation, found: GenerationInventory | None, phones: list[_PhoneRow]) -> None:
+    async def _compare(self, row: _Generation, newest_job: int, found: GenerationInventory | None, phones: list[_PhoneRow]) -> None:
         alive = found is not None and found.alive
         states = found.phones if found is not None and found.alive else {}
         down = [phone for phone in phones if states.get(phone.phone_id, "absent") in ("absent", "stopped")]
@@ -247,28 +255,35 @@ class Reconciler:
         if not down:
             self._retries.pop(row.generation_id, None)
             if back or (row.server_status == ServerStatus.ABNORMAL and alive):
-                await asyncio.to_thread(self._accept_back, row, back)
+                await asyncio.to_thread(self._accept_back, row, newest_job, back)
             return
         loop = asyncio.get_running_loop()
         not_before, pause = self._retries.get(row.generation_id, (0.0, RETRY_FIRST_SECONDS))
         if loop.time() < not_before:
             return
         self._retries[row.generation_id] = (loop.time() + pause, min(pause * 2, RETRY_MAX_SECONDS))
-        if await asyncio.to_thread(self._accept_recovery, row, down, alive):
+        if await asyncio.to_thread(self._accept_recovery, row, newest_job, down, alive):
             log.warning("phones are down; bringing them back", server_id=row.server_id, phones=len(down), host_alive=alive)
 
-    def _accept_back(self, row: _Generation, back: list[_PhoneRow]) -> None:
+    @staticmethod
+    def _still_idle(tx: Transaction, row: _Generation, newest_job: int) -> bool:
+        """Whether the server is still as we saw it: no job since, and not just changed or deleted. Call it under the lock."""
+        return not tx.row(_LANE_BUSY, lane_=row.server_id, after_seq=newest_job) and (
+            tx.row(_STATUS_OF_SERVER, of_generation=row.generation_id) in SETTLED
+        )
+
+    def _accept_back(self, row: _Generation, newest_job: int, back: list[_PhoneRow]) -> None:
         with self.fleet.database.write() as tx:
             tx.lock("placement")
-            if not tx.row(_LANE_BUSY, lane=row.server_id):
+            if self._still_idle(tx, row, newest_job):
                 _mark_back(tx, row.generation_id, [phone.phone_id for phone in back])
 
-    def _accept_recovery(self, row: _Generation, down: list[_PhoneRow], alive: bool) -> bool:
+    def _accept_recovery(self, row: _Generation, newest_job: int, down: list[_PhoneRow], alive: bool) -> bool:
         """Phones that are down become abnormal (-7), a server without its host abnormal (2), and the job is recorded with them."""
         now = now_ms()
         with self.fleet.database.write() as tx:
             tx.lock("placement")
-            if tx.row(_LANE_BUSY, lane=row.server_id) or not tx.row(_STILL_SERVES, of_generation=row.generation_id):
+            if not self._still_idle(tx, row, newest_job):
                 return False
             tx.run(
                 _SET_PHONES,
@@ -321,4 +336,4 @@ class Reconciler:
 
 def _settled(row: _Generation) -> bool:
     """Whether the generation serves a server that is not being created, changed or deleted."""
-    return bool(row.serves) and row.server_status in (ServerStatus.NORMAL, ServerStatus.ABNORMAL, ServerStatus.FROZEN)
+    return bool(row.serves) and row.server_status in SETTLED

@@ -1,0 +1,85 @@
+"""The kinds of work on real light phones: what a user's files and properties go through."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs_fleet.small_world import World
+from opencph.adb.client import AdbError, connect
+from opencph.fleet.adb_check import answers_adb
+from opencph.runtimes.builtin import BuiltinRuntime
+from opencph.wire.phones import PhoneJobsResponse
+
+FILE = "/data/local/tmp/mine"
+
+
+@pytest.fixture
+def handsets() -> Iterator[World]:
+    """A world whose data directory is short enough for sockets."""
+    from opencph.store.migrate import migrate
+
+    directory = Path(tempfile.mkdtemp(prefix="ocph-", dir="/tmp"))
+    url = f"sqlite:///{directory}/opencph.db"
+    migrate(url)
+    world = World(directory, url)
+    world.prepare()
+    try:
+        yield world
+    finally:
+        world.fleet.close()
+        shutil.rmtree(directory)
+
+
+async def _file(ip: str) -> bytes | None:
+    async with await connect(ip) as phone:
+        try:
+            return await phone.pull(FILE)
+        except AdbError:
+            return None
+
+
+async def _done(world: World, answer: PhoneJobsResponse) -> None:
+    for item in answer.jobs:
+        job = await world.ended(item.job_id or "")
+        assert (job.status, job.error_msg) == (2, None)
+
+
+def test_files_survive_a_restart_and_a_stop_but_no_reset_and_no_change(handsets: World) -> None:
+    world = handsets
+
+    async def main() -> None:
+        runtime = BuiltinRuntime(world.settings.data, boots_at_once=200)
+        try:
+            async with world.working(runtime):
+                (server_id,) = await world.bought()
+                phone = world.phones(server_id)[0]
+                async with await connect(phone.ip) as connection:
+                    await connection.push(b"mine", FILE)
+                await _done(world, world.restart(phone.phone_id, property='{"sys.prop.writephonenum":"13666666666"}'))
+                assert await _file(phone.ip) == b"mine"
+                async with await connect(phone.ip) as connection:
+                    assert (await connection.shell("getprop sys.prop.writephonenum")).stdout == b"13666666666\n"
+                await _done(world, world.stop(phone.phone_id))
+                assert await answers_adb(phone.ip, 0.1) is not None
+                await _done(world, world.restart(phone.phone_id))
+                assert await _file(phone.ip) == b"mine"
+                await _done(world, world.reset(phone.phone_id))
+                assert await _file(phone.ip) is None
+
+                async with await connect(phone.ip) as connection:
+                    await connection.push(b"mine", FILE)
+                assert (await world.ended(world.change(server_id))).status == 2
+                assert await answers_adb(phone.ip, 0.1) is not None
+                assert [await _file(new.ip) for new in world.phones(server_id)] == [None] * 3
+                assert (await world.ended(world.delete(server_id))).status == 2
+                assert list(await runtime.inventory()) == []
+        finally:
+            await runtime.shutdown()
+
+    asyncio.run(main())
