@@ -225,7 +225,7 @@ def test_a_thousand_mappings_answer_and_a_restarted_gateway_serves_them_again(
     running = gateway()
     assert Client(vip, 10999).line() == f"{network.second_block}.200:20003"
     for port in range(10000, 11000):
-        with socket.create_connection((vip, port), 5):
+        with suppress(ConnectionResetError), socket.create_connection((vip, port), 5):  # no phone: reset, but not refused
             pass
     assert running.end(signal.SIGKILL) == -signal.SIGKILL
     again = gateway()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -15,75 +14,14 @@ from pathlib import Path
 import pytest
 
 from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, wait_until
+from gateway.ssh_client import Ssh, make_key
 
 once = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Start = Callable[[], Gateway]
 PORTS = (("web", 20000, False),)
-SSH = shutil.which("ssh")
 
-if SSH is None:
+if shutil.which("ssh") is None:
     pytest.skip("no ssh: install openssh-client", allow_module_level=True)
-
-
-def make_key(path: Path, kind: str = "rsa") -> str:
-    """A key pair as a user has it; returns the public half."""
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
-    return path.with_suffix(".pem.pub").read_text().strip()
-
-
-class Ssh:
-    """Runs the OpenSSH client against one EIP."""
-
-    def __init__(self, network: Network, public: str, directory: Path, key: Path) -> None:
-        self.network, self.public, self.key = network, public, key
-        self.directory = directory
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def command(self, *arguments: str, user: str | None = None, key: Path | None = None) -> list[str]:
-        options = {
-            "StrictHostKeyChecking": "accept-new",
-            "UserKnownHostsFile": str(self.directory / "known_hosts"),
-            "IdentitiesOnly": "yes",
-            "BatchMode": "yes",
-            "ExitOnForwardFailure": "yes",
-            "ConnectTimeout": "10",
-        }
-        flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-        destination = f"{user or self.network.project_id}@{self.public}"
-        return ["ssh", "-F", "none", *flags, "-i", str(key or self.key), "-p", str(self.network.ssh_port), *arguments, destination]
-
-    def run(self, *arguments: str, user: str | None = None, key: Path | None = None, words: str = "") -> tuple[int, str]:
-        """Run to the end; the status and what was said."""
-        command = [*self.command(*arguments, user=user, key=key), *words.split()]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
-        return done.returncode, (done.stdout + done.stderr).decode()
-
-    def tunnel(self, *targets: str) -> list[int]:
-        """`ssh -N -L` to each `ip:port`; the local ports, once they listen."""
-        ports = [random.randint(33000, 60000) for _ in targets]
-        forwards = [part for port, target in zip(ports, targets, strict=True) for part in ("-L", f"127.0.0.1:{port}:{target}")]
-        log = self.directory / "ssh.log"
-        with log.open("ab") as stream:
-            process = subprocess.Popen(self.command("-N", *forwards), stdin=subprocess.DEVNULL, stderr=stream)
-        self.processes.append(process)
-
-        def listens() -> bool:
-            assert process.poll() is None, log.read_text()
-            with socket.socket() as sock:
-                return sock.connect_ex(("127.0.0.1", ports[-1])) == 0
-
-        wait_until(listens, "the tunnel")
-        return ports
-
-    def said(self) -> str:
-        """What the tunnels have written to stderr."""
-        return (self.directory / "ssh.log").read_text()
-
-    def end(self) -> None:
-        """End the tunnels."""
-        for process in self.processes:
-            process.kill()
-            process.wait()
 
 
 class Server:
@@ -126,7 +64,7 @@ def test_a_tunnel_reaches_every_port_of_the_phones_and_the_access_ports(
     for port, greeting in zip(
         local, (f"{server.phone}:5555", f"{server.second}:31234", f"{server.second}:20000", f"{server.phone}:5555"), strict=True
     ):
-        client = Client("127.0.0.1", port)
+        client = Client(ssh.local, port)
         assert client.line() == greeting
         assert client.say("through the tunnel") == "through the tunnel"
         client.socket.shutdown(socket.SHUT_WR)
@@ -140,7 +78,7 @@ def test_many_bytes_survive_the_tunnel(server: Server, ssh: Ssh, gateway: Start,
     phones.listen(server.phone, 5555)
     gateway()
     (port,) = ssh.tunnel(f"{server.phone}:5555")
-    client = Client("127.0.0.1", port)
+    client = Client(ssh.local, port)
     client.line()
     data = os.urandom(1 << 20) * 8
     client.socket.settimeout(60)
@@ -167,7 +105,7 @@ def test_a_vip_of_a_foreign_range_is_reached_through_the_tunnel(
     ssh = Ssh(network, public, tmp_path, key)
     try:
         (port,) = ssh.tunnel("192.0.2.9:10000")
-        assert Client("127.0.0.1", port).line() == f"{phone}:5555"
+        assert Client(ssh.local, port).line() == f"{phone}:5555"
     finally:
         ssh.end()
 
@@ -191,7 +129,7 @@ def test_nothing_beside_the_servers_own_phones_can_be_reached(
         f"{server.public}:{network.ssh_port}",
     ]
     for port in ssh.tunnel(*targets):
-        client = Client("127.0.0.1", port)
+        client = Client(ssh.local, port)
         assert client.is_cut()
         client.close()
     # The listening test of tunnel() itself has opened one more than these.
@@ -247,14 +185,14 @@ def test_at_a_change_the_tunnel_leads_to_the_new_phones_and_a_new_key_ends_it(
         phones.listen(ip, 5555)
     running = gateway()
     old_port, new_port = ssh.tunnel(f"{server.phone}:5555", f"{new}:5555")
-    assert Client("127.0.0.1", old_port).line() == f"{server.phone}:5555"
-    assert Client("127.0.0.1", new_port).is_cut()
+    assert Client(ssh.local, old_port).line() == f"{server.phone}:5555"
+    assert Client(ssh.local, new_port).is_cut()
     revision = network.change(
         server.server_id, phone_ip_first=new, server_ip=new_vip, eip_id=server.eip_id, ports=PORTS, keypair_name="mine"
     )
     running.serves(revision)
-    assert Client("127.0.0.1", new_port).line() == f"{new}:5555"
-    assert Client("127.0.0.1", old_port).is_cut()
+    assert Client(ssh.local, new_port).line() == f"{new}:5555"
+    assert Client(ssh.local, old_port).is_cut()
     network.keypair("mine", make_key(tmp_path / "new.pem"))
     running.serves()
     assert wait_until(lambda: ssh.processes[0].poll() is not None, "the end of the tunnel")
@@ -269,6 +207,6 @@ def test_a_phone_that_is_not_there_fails_the_forward_and_not_the_tunnel(
 ) -> None:
     gateway()
     dead, alive = ssh.tunnel(f"{server.phone}:5555", f"{server.second}:5555")
-    assert Client("127.0.0.1", dead).is_cut()
+    assert Client(ssh.local, dead).is_cut()
     phones.listen(server.second, 5555)
-    assert Client("127.0.0.1", alive).line() == f"{server.second}:5555"
+    assert Client(ssh.local, alive).line() == f"{server.second}:5555"
