@@ -329,6 +329,17 @@ def test_a_host_whose_home_is_deleted_ends_by_itself(data: Path) -> None:
     asyncio.run(go())
 
 
+def test_nothing_goes_on_when_the_data_directory_is_deleted(data: Path) -> None:
+    async def go() -> None:
+        runtime, spec = runtime_of(data), generation()
+        await running(runtime, spec)
+        pids = zygote_pid(data), host_pid(data, spec)
+        shutil.rmtree(data)
+        await until(lambda: not any(map(is_running, pids)), "the end of zygote and host")
+
+    asyncio.run(go())
+
+
 def test_a_host_without_socket_is_found_by_its_lock(data: Path) -> None:
     async def go() -> None:
         runtime, spec = runtime_of(data), generation()
