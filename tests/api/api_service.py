@@ -20,6 +20,7 @@ READY_SECONDS = 30
 _RUN = """
 import sys
 from pathlib import Path
+from opencph import log
 from opencph.api.process import run_api
 from opencph.preparation import prepare_database, prepare_directories, write_credentials
 from opencph.settings import Settings
@@ -28,6 +29,7 @@ settings = Settings(
     data=Path(sys.argv[1]), listen="127.0.0.1:0", database=sys.argv[2], network=sys.argv[3], body_limit_bytes=200_000,
     quota_servers=100_000, quota_phones=1_000_000, quota_eips=100_000, host_phones=1_000_000, host_servers=100_000,
 )
+log.configure("info", process="api")
 prepare_directories(settings)
 prepare_database(settings)
 

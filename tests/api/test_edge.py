@@ -105,7 +105,7 @@ def test_a_path_is_decoded_once_after_it_is_split(service: Service, token: str) 
         ("a%2Fb", "CPS.0004"),
         ("%252F", "CPS.0004"),
         ("%FF", "CPS.0004"),
-        ("%00", "CPS.0004"),
+        ("%00", "APIGW.0101"),
         ("%E6%89%8B", "CPS.0004"),
         ("%30" * 32, "CPS.0005"),
     ):

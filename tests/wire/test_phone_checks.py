@@ -139,6 +139,8 @@ def test_an_offset_past_the_end_is_fine_and_a_negative_one_is_not() -> None:
         (query_checks.list_cloud_phone_models, {"status": "2"}, "CPS.0010"),
         (query_checks.list_cloud_phone_server_models, {"product_type": "2"}, "CPS.0144"),
         (query_checks.list_cloud_phone_images, {"image_type": "secret"}, "CPS.0116"),
+        (query_checks.list_cloud_phones, {"phone_name": "a\0"}, "CPS.0025"),
+        (query_checks.list_jobs, {"request_id": "a\0"}, "CPS.0050"),
         (query_checks.list_jobs, {}, "CPS.0049"),
         (query_checks.list_jobs, {"request_id": ""}, "CPS.0049"),
         (query_checks.list_jobs, {"request_ids": " , "}, "CPS.0049"),

@@ -93,6 +93,7 @@ FAULTS: list[tuple[str, object, str]] = [
     ("phone_model_name", "x" * 65, "CPS.0028"),
     ("phone_model_name", "中" * 22, "CPS.0028"),  # 66 bytes in 22 characters
     ("image_id", GONE, "CPS.0029"),
+    ("image_id", "a\0", "CPS.0030"),
     ("image_id", "", "CPS.0029"),
     ("image_id", ["a"], "CPS.0030"),
     ("image_id", "a" * 33, "CPS.0030"),

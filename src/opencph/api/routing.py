@@ -65,6 +65,8 @@ class Router:
         parts = raw_path.split(b"/")
         if b"%" in raw_path:
             parts = [unquote_to_bytes(part) for part in parts]
+            if any(0 in part for part in parts):
+                return None  # no name of ours has a NUL, and databases cannot even be asked for one
         if parts[0]:
             return None
         node, values = root, []

@@ -16,6 +16,7 @@ from opencph.wire.errors import CphError, shown
 HEX_ID = re.compile(r"[0-9a-fA-F]{32}")
 UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 UUID_RULE = "must be a UUID such as fca063f6-b942-42a8-9004-e5545f58d6a2"
+NUL_RULE = "must not contain the character U+0000"  # which databases cannot keep
 HEX_ID_RULE = "must be 32 hexadecimal characters"
 
 
@@ -88,6 +89,8 @@ class Fields:
             raise CphError(code, f"{self.name(field)} must be a string, not {kind(value)}")
         if not value:
             raise CphError(empty or code, f"{self.name(field)} must not be empty")
+        if "\0" in value:
+            raise CphError(code, f"{self.name(field)} {shown(value)} {NUL_RULE}")
         if max_bytes is not None and len(value.encode()) > max_bytes:
             raise CphError(code, f"{self.name(field)} {shown(value)} has {len(value.encode())} bytes: at most {max_bytes} bytes")
         if max_characters is not None and len(value) > max_characters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from opencph.wire.checks import check_id
+from opencph.wire.checks import NUL_RULE, check_id
 from opencph.wire.errors import CphError, shown
 from opencph.wire.images import ListCloudPhoneImagesQuery
 from opencph.wire.jobs import ListJobsQuery
@@ -93,6 +93,8 @@ def list_jobs(query: Query) -> ListJobsQuery:
     """Check the query of ListJobs. `request_ids` wins when both are given; ids come back in lower case, each once."""
     given = query.get("request_ids") or query.get("request_id") or ""
     request_ids = tuple(dict.fromkeys(one for one in (part.strip().lower() for part in given.split(",")) if one))
+    if any("\0" in request_id for request_id in request_ids):
+        raise CphError("CPS.0050", f"request_ids {NUL_RULE}")
     if not request_ids:
         raise CphError("CPS.0049", "give request_id, or request_ids separated by commas")
     if len(request_ids) > REQUEST_IDS_MAX:
@@ -131,6 +133,8 @@ def _choice(query: Query, field: str, code: str, choices: Collection[int]) -> in
 
 def _text(query: Query, field: str, code: str) -> str | None:
     text = query.get(field) or None
+    if text is not None and "\0" in text:
+        raise CphError(code, f"{field} {shown(text)} {NUL_RULE}")
     if text is not None and len(text.encode()) > FILTER_MAX_BYTES:
         raise CphError(code, f"{field} {shown(text)} has {len(text.encode())} bytes: at most {FILTER_MAX_BYTES} bytes")
     return text
