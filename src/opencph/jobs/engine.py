@@ -176,7 +176,7 @@ class Worker:
             await asyncio.sleep(self.lease_ms / 3000)
 
     async def _renew(self, held: Sequence[tuple[asyncio.Task[None], BatchRun]]) -> None:
-        ids = [job_id for _, run in held for job_id in run.open_ids]
+        ids = [run.open_ids[0] for _, run in held if run.open_ids]
         if not ids:
             return
         now = _clock()
@@ -202,7 +202,7 @@ class Worker:
 
         def renew() -> set[str]:
             with self.database.write() as tx:
-                return queue.renew(tx, self.worker_id, run.open_ids, lease_ms=self.lease_ms)
+                return queue.renew(tx, self.worker_id, run.open_ids[:1], lease_ms=self.lease_ms)
 
         if await self._in_thread(renew):
             raise LeaseLostError

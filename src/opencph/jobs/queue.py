@@ -20,6 +20,8 @@ from opencph.store.tables import jobs
 
 #: jobs of one batch at most
 BATCH_MAX = 500
+#: jobs leased in one transaction, the last batch not counted; more are claimed by the next
+CLAIM_MAX = 2_000
 #: bytes of error_msg and execute_msg that are kept
 MESSAGE_BYTES_MAX = 1024
 LEASE_LOCK = "jobs.lease"
@@ -146,7 +148,11 @@ _LEASE: Query[str] = Query(
     scalar,
 )
 _RENEW: Query[str] = Query(
-    update(jobs).where(*_MINE).values(lease_until_ms=now_ms() + bindparam("lease_ms")).returning(jobs.c.job_id), scalar
+    update(jobs)
+    .where(jobs.c.job_id.in_(select(jobs.c.job_id).where(*_MINE).with_for_update(skip_locked=True)))
+    .values(lease_until_ms=now_ms() + bindparam("lease_ms"))
+    .returning(jobs.c.job_id),
+    scalar,
 )
 _RELEASE = command(
     update(jobs)
@@ -232,18 +238,15 @@ def claim(
     """
     tx.lock(LEASE_LOCK)
     groups: list[list[_JobRow]] = []
+    count = 0
     heads = tx.rows(_HEADS, busy_lanes=json_list(busy_lanes), lanes_max=lanes_max)
     for head in tx.rows(_ROWS, ids=json_list(heads)):
         kind = kinds.get(head.kind)
-        if kind is None or not kind.batched:
-            groups.append([head])
-            continue
-        group: list[_JobRow] = []
-        for row in tx.rows(_PREFIX, lane_=head.lane):
-            if (row.kind, row.direction, row.step, row.error_code) != (head.kind, head.direction, head.step, head.error_code):
-                break
-            group.append(row)
+        group = [head] if kind is None or not kind.batched else _batch(tx, head)
         groups.append(group)
+        count += len(group)
+        if count >= CLAIM_MAX:
+            break
     ids = [row.job_id for group in groups for row in group]
     if not ids:
         return []
@@ -258,6 +261,17 @@ def claim(
     if incomplete:
         release(tx, owner, incomplete)
     return claims
+
+
+def _batch(tx: Transaction, head: _JobRow) -> list[_JobRow]:
+    """The first jobs of a lane, as many as are of one kind, equally far, and to end for the same reason."""
+    progress = (head.kind, head.direction, head.step, head.error_code, head.error_msg)
+    batch: list[_JobRow] = []
+    for row in tx.rows(_PREFIX, lane_=head.lane):
+        if (row.kind, row.direction, row.step, row.error_code, row.error_msg) != progress:
+            break
+        batch.append(row)
+    return batch
 
 
 def _claim_of(rows: Sequence[_JobRow]) -> Claim:
@@ -287,11 +301,14 @@ def _claim_of(rows: Sequence[_JobRow]) -> Claim:
 
 
 def renew(tx: Transaction, owner: str, ids: Sequence[str], *, lease_ms: int) -> set[str]:
-    """Hold on to jobs; returns those that another worker has taken."""
+    """Hold on to batches, of each of which `ids` names one running job; returns those of `ids` that another worker has taken.
+
+    One live lease in a lane keeps the whole lane. A row that is locked is being recorded by this worker, which renews it too.
+    """
     tx.lock(LEASE_LOCK)
     held = set(tx.rows(_RENEW, ids=json_list(ids), owner=owner, lease_ms=lease_ms))
     rest = [job_id for job_id in ids if job_id not in held]
-    return {state.job_id for state in states(tx, rest) if state.status == RUNNING} if rest else set()
+    return {state.job_id for state in states(tx, rest) if state.status == RUNNING and state.lease_owner != owner} if rest else set()
 
 
 def release(tx: Transaction, owner: str, ids: Sequence[str], *, pause_ms: int = 0) -> None:
