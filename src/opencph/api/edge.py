@@ -27,7 +27,8 @@ from opencph.wire.errors import CphError
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-THREADS = 16
+#: Threads per kind of work, so that writers who wait for their turn, or a burst of logins, leave room for reads.
+READ_THREADS, WRITE_THREADS, SLOW_THREADS = 8, 8, 2
 NOBODY = Caller(user_id="", user_name="", domain_id="", domain_name="", project_id="", role="reader")
 _JSON = (b"content-type", b"application/json")
 
@@ -47,7 +48,9 @@ class Edge:
         self._random_bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
         self.in_flight = 0
         self._idle: asyncio.Event | None = None
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="opencph-api")
+        self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="opencph-reads")
+        self._writes = ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="opencph-writes")
+        self._slow = ThreadPoolExecutor(SLOW_THREADS, thread_name_prefix="opencph-slow")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -119,7 +122,8 @@ class Edge:
         call = Call(self.fleet, self.authenticator, caller, request_id, tuple(params), scope["query_string"], content, headers)
         if self.reads_inline and not route.writes and not route.blocks:
             return route.handler(call)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, route.handler, call)
+        threads = self._writes if route.writes else self._slow if route.blocks else self._reads
+        return await asyncio.get_running_loop().run_in_executor(threads, route.handler, call)
 
     async def _authenticate(
         self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], body: bytes, project_id: str
@@ -128,7 +132,7 @@ class Edge:
         try:
             return self.authenticator.authenticate(request, lookup=self.reads_inline)
         except LookupNeededError:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self.authenticator.authenticate, request)
+            return await asyncio.get_running_loop().run_in_executor(self._reads, self.authenticator.authenticate, request)
 
     async def idle(self) -> None:
         """Return when no request is being answered."""
@@ -138,7 +142,8 @@ class Edge:
 
     def close(self) -> None:
         """Wait for the threads."""
-        self._threads.shutdown()
+        for threads in (self._reads, self._writes, self._slow):
+            threads.shutdown()
 
 
 def _without_doubles(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
