@@ -14,11 +14,14 @@ from opencph.store.migrate import migrate
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation without a worker; what a test starts is ended after the last one."""
+def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """An installation without a worker; what a test starts is ended after the last one. A module may say DATABASE."""
     directory = Path(tempfile.mkdtemp(prefix="ocph-", dir="/tmp"))  # short: socket paths are limited
-    url = f"sqlite:///{directory}/opencph.db"
-    migrate(url)
+    if getattr(request.module, "DATABASE", "sqlite") == "postgresql":
+        url = request.getfixturevalue("postgresql_cluster").create_database()
+    else:
+        url = f"sqlite:///{directory}/opencph.db"
+        migrate(url)
     made = Installation(directory, url)
     try:
         yield made

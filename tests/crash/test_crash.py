@@ -15,15 +15,12 @@ from typing import cast
 
 import psutil
 import pytest
-from sqlalchemy import bindparam, select
 
 from crash.installation import Installation
 from opencph.fleet import Fleet
 from opencph.jobs import JobKind
 from opencph.jobs.failpoints import points, undo_points
 from opencph.runtimes import ADB_PORT, Runtime
-from opencph.store import tables
-from opencph.store.database import Query, scalar
 from opencph.wire.phones import PhoneJobsResponse
 from opencph.worker import kinds
 
@@ -32,14 +29,6 @@ SEED = CHOICE if CHOICE and CHOICE != "full" else str(random.randrange(10_000))
 ALWAYS = ("change_server:swap:before", "change_server:swap:after", "change_server:swap:recorded")
 PER_KIND = 2
 ALL_KINDS: dict[str, JobKind] = kinds(cast(Fleet, None), cast(Runtime, None))  # to be listed, not to be run
-
-_NEW_PHONE_IPS: Query[str] = Query(
-    select(tables.phones.c.phone_ip)
-    .join(tables.generations, tables.generations.c.generation_id == tables.phones.c.generation_id)
-    .where(tables.generations.c.server_id == bindparam("server_id"), tables.generations.c.state == "building")
-    .order_by(tables.phones.c.number),
-    scalar,
-)
 
 
 def chosen(found: list[str]) -> list[str]:
@@ -84,8 +73,7 @@ def test_a_change_that_fails_is_undone_wherever_its_worker_is_killed(
     world = installation.world
     server, phones, counts = world.server(server_id), world.phones(server_id), world.counts()
     job_id = world.change(server_id)
-    with world.database.read() as tx:
-        taken = tx.rows(_NEW_PHONE_IPS, server_id=server_id)[1]
+    taken = installation.new_phone_ips(server_id)[1]
     with closing(socket.create_server((taken, ADB_PORT))):
         installation.die_at(point)
         installation.phones_answer(server_id)
