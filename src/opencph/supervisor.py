@@ -328,10 +328,13 @@ def _how_it_ended(status: int) -> str:
     return f"ended with status {os.WEXITSTATUS(status)}"
 
 
-def _import_parts() -> None:
+def _import_parts(settings: Settings) -> None:
     """What the parts share is imported once, before they are forked."""
     for module, _ in PARTS.values():
         import_module(module)
+    if settings.database_url.startswith("postgres"):
+        with suppress(ImportError):  # the child that opens the database says what is missing
+            import_module("opencph.store.postgresql")
 
 
 def up(settings: Settings) -> int:
@@ -344,7 +347,7 @@ def up(settings: Settings) -> int:
         OnlyOne(settings)
         check_port_is_free(settings)
         supervisor = Supervisor(settings)
-        supervisor.in_child("prepare", lambda: prepare_database(settings), meanwhile=_import_parts)
+        supervisor.in_child("prepare", lambda: prepare_database(settings), meanwhile=lambda: _import_parts(settings))
         gc.collect()
         gc.freeze()  # the pages of what was imported stay shared
         if not supervisor.stop_signals:
