@@ -73,6 +73,13 @@ async def until(condition: Callable[[], object], seconds: float = 15) -> None:
             await asyncio.sleep(0.02)
 
 
+async def until_printed(adb: client.Connection, line: str, wanted: bytes, seconds: float = 15) -> None:
+    """Run a command again and again until it prints what is wanted, for a bounded time."""
+    async with asyncio.timeout(seconds):
+        while (await adb.shell(line)).stdout != wanted:  # noqa: ASYNC110 - nothing tells when it will
+            await asyncio.sleep(0.05)
+
+
 def need_sandbox() -> None:
     """Skip where phones have no shell."""
     if lacks := missing():

@@ -15,13 +15,14 @@ STALE_SECONDS = 0.25  # how old a count may be while processes of the phone run
 class Disk:
     """Counts what data/ and cache/ take against the limit. Counted when first asked, then kept up to date by the writers."""
 
-    __slots__ = ("_counted_at", "_largest", "_roots", "_used", "limit", "others_write")
+    __slots__ = ("_counted_at", "_grew", "_largest", "_roots", "_used", "limit", "others_write")
 
     def __init__(self, directory: Path, limit: int) -> None:
         self._roots = [directory / "data", directory / "cache"]
         self.limit = limit
         self._used = -1
         self._largest = 0
+        self._grew = False  # files may be larger than _largest
         self._counted_at = 0.0
         self.others_write = False  # processes in the sandbox live: what we know ages
 
@@ -48,6 +49,7 @@ class Disk:
     def counted(self, usage: Usage) -> None:
         """A count that somebody else has made."""
         self._used, self._largest, self._counted_at = usage.used, usage.largest, time.monotonic()
+        self._grew = False
 
     @property
     def roots(self) -> list[Path]:
@@ -63,12 +65,15 @@ class Disk:
         if count > 0 and count > self.remaining():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._used = max(0, self.used() + count)
+        self._grew = self._grew or count > 0
 
     def file_size_limit(self) -> int:
         """RLIMIT_FSIZE for the phone's processes: the largest file that may exist, so that the disk is not overrun.
 
         A file that is larger than what remains may still grow by what remains.
         """
+        if self._grew:
+            self.count()
         remaining = self.remaining()
         if not remaining:
             return 0

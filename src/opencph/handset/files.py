@@ -289,9 +289,8 @@ class Files:
 
     # changing; what it costs on the disk is the caller's to count
 
-    def make_parents(self, path: str) -> int:
-        """Make the directories above `path` that are missing. Returns how many. Raises OSError."""
-        made = 0
+    def make_parents(self, path: str, before: Callable[[], None]) -> None:
+        """Make the directories above `path` that are missing; `before` each one, room is asked for. Raises OSError."""
         parts = [part for part in path.split("/")[:-1] if part]
         for count in range(1, len(parts) + 1):
             with self.resolve("/" + "/".join(parts[:count])) as place:
@@ -301,17 +300,14 @@ class Files:
                     if place.node is None:
                         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
                     continue
-                try:
+                before()
+                with contextlib.suppress(FileExistsError):
                     os.mkdir(place.name, 0o771, dir_fd=place.fd)
-                except FileExistsError:
-                    continue
-                made += 1
                 fd = os.open(place.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
                 try:
                     self.own(fd)
                 finally:
                     os.close(fd)
-        return made
 
     def create(self, place: Place) -> tuple[int, int]:
         """Open a regular file for writing, emptied: (descriptor, size it had; -1 when it is new). Raises OSError."""

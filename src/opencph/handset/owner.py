@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -34,3 +36,18 @@ def owner_of(ip: str) -> int | None:
     if not _may_give_away():
         return None
     return FIRST + int(ipaddress.ip_address(ip)) % SPAN
+
+
+@contextmanager
+def with_real_uid(owner: int | None) -> Iterator[None]:
+    """Be the owner in name (the real uid and gid alone): the kernel asks for that, or for CAP_SYS_RESOURCE, before prlimit(2)."""
+    if owner is None:
+        yield
+        return
+    os.setresgid(owner, -1, -1)
+    os.setresuid(owner, -1, -1)
+    try:
+        yield
+    finally:
+        os.setresuid(0, -1, -1)
+        os.setresgid(0, -1, -1)

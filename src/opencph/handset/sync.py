@@ -33,9 +33,9 @@ class Upload:
         self._link: bytearray | None = bytearray() if stat.S_ISLNK(mode) else None
         self.size = 0
         self.taken = 0
-        made = files.make_parents(path)
-        if made:
-            disk.take(made * BLOCK_BYTES)
+        files.ensure()
+        disk.used()  # counted before anything changes
+        files.make_parents(path, lambda: disk.take(BLOCK_BYTES))
         self._place: Place = files.resolve(path, follow=self._link is None)
         try:
             self._place.writable()

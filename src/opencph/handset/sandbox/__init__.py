@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import resource
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opencph.handset.config import HandsetError
+from opencph.handset.owner import with_real_uid
 from opencph.handset.sandbox import link
 from opencph.handset.sandbox.bridge import BRIDGE_NAME, Bridge
 from opencph.handset.sandbox.image import BIN, PYTHON, Interpreter, find, system_image
@@ -28,12 +30,16 @@ from opencph.handset.trees import TooDeepError, Usage, measure
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
+log = logging.getLogger(__name__)
+
 SHELL_UID = 2000
 PROCESSES_MAX = 512
 OPEN_FILES_MAX = 1024
 MEMORY_MIN_BYTES = 256 * 1024 * 1024  # of address space: what a shell needs to start at all
 PIPE_BYTES = 256 * 1024
 WATCH_SECONDS = 0.25
+WATCH_SCARCE_SECONDS = 0.05  # while something runs and the disk is nearly full
+SCARCE_BYTES = 64 * 1024 * 1024
 CREATE_SECONDS = 20.0
 
 __all__ = ["Process", "Sandbox", "missing"]
@@ -283,10 +289,11 @@ class Sandbox:
         return len(children) > 1 or any(_children(child) for child in children)
 
     def _apply_size_limit(self, limit: int) -> None:
-        for pid in self._pids():
-            with contextlib.suppress(OSError):
-                _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, hard))
+        with with_real_uid(self._phone.files.owner):
+            for pid in self._pids():
+                with contextlib.suppress(ProcessLookupError):
+                    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+                    resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, hard))
 
     async def _watch(self) -> None:
         """Until it is idle: keep the limit on file sizes at what the disk has left."""
@@ -296,7 +303,8 @@ class Sandbox:
         pause = WATCH_SECONDS
         while True:
             await asyncio.sleep(pause)
-            if self._busy():
+            busy = self._busy()
+            if busy:
                 last_busy = loop.time()
             elif loop.time() - last_busy >= self._idle_seconds:
                 break
@@ -308,8 +316,12 @@ class Sandbox:
             except TooDeepError:
                 usage.used = max(usage.used, disk.limit)
             disk.counted(usage)
-            self._apply_size_limit(disk.file_size_limit())
-            pause = max(WATCH_SECONDS, 8 * (loop.time() - started))
+            try:
+                self._apply_size_limit(disk.file_size_limit())
+            except OSError as error:
+                log.warning("phone %s: cannot keep its processes to the disk's size: %s", self._phone.config.phone_id, error)
+            scarce = busy and disk.remaining() < SCARCE_BYTES
+            pause = max(WATCH_SCARCE_SECONDS if scarce else WATCH_SECONDS, 8 * (loop.time() - started))
         self._link.destroy(self._number)
 
 
