@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import structlog
 
-Address = tuple[str, int]
+from opencph.gateway.relay import Address, do_not_pace
+
 #: Gets the accepted connection (non-blocking) and the address it came in on. Owns the connection.
 OnAccept = Callable[[socket.socket, Address], None]
 
@@ -101,6 +102,7 @@ class Listeners:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_ONLY, 1)
+            do_not_pace(sock, address[0])
             sock.bind(address)
             sock.listen(BACKLOG)
         except OSError as error:

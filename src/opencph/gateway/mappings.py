@@ -10,8 +10,8 @@ import socket
 from collections.abc import Iterable
 
 from opencph.fleet.generation_routes import Route
-from opencph.gateway.listeners import Address, Listeners
-from opencph.gateway.relay import Relay, Relays
+from opencph.gateway.listeners import Listeners
+from opencph.gateway.relay import Address, Relay, Relays
 
 
 def mappings_of(routes: Iterable[Route]) -> dict[Address, Address]:

@@ -15,6 +15,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 Address = tuple[str, int]
 
@@ -244,6 +245,7 @@ class Relays:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+        do_not_pace(upstream, target[0])
         if upstream.connect_ex(target) not in (0, errno.EINPROGRESS):
             upstream.close()
             _reset(client)
@@ -289,6 +291,17 @@ class Relays:
         turn, self._queue = self._queue, deque()
         for relay in turn:
             relay.pump()
+
+
+def do_not_pace(sock: socket.socket, ip: str) -> None:
+    """Let a socket that stays on this machine send as fast as it can.
+
+    Many systems have BBR as their default, which paces with timers. Over loopback that buys nothing and halves the throughput;
+    Reno is in every kernel and every user may choose it. Accepted connections inherit it from their listener.
+    """
+    if ip.startswith("127."):
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
 
 
 def _reset(sock: socket.socket) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, cast
 import asyncssh
 import structlog
 
+from opencph.gateway.relay import do_not_pace
+
 if TYPE_CHECKING:
     from opencph.gateway.tunnels import Entrance
 
@@ -162,6 +164,7 @@ class _PhoneSide(asyncio.Protocol):
         self.transport.pause_reading()  # until the channel is open
         sock: socket.socket = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        do_not_pace(sock, sock.getpeername()[0])
 
     def join(self, channel: asyncssh.SSHTCPChannel[bytes]) -> None:
         """The channel is open: bytes may flow."""

@@ -16,8 +16,9 @@ import structlog
 
 from opencph.fleet.generation_routes import Route
 from opencph.gateway.host_keys import host_key
-from opencph.gateway.listeners import Address, Listeners
+from opencph.gateway.listeners import Listeners
 from opencph.gateway.mappings import is_ours, mappings_of
+from opencph.gateway.relay import Address
 from opencph.store.database import Database, StoreError
 
 if TYPE_CHECKING:
