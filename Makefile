@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SHELL_OF_PHONES := bwrap:bubblewrap toybox:toybox mksh:mksh
-PEERS := adb:adb ssh:openssh-client
+PEERS := adb:adb ssh:openssh-client curl:curl
 POSTGRESQL := /usr/lib/postgresql/*/bin/postgres:postgresql
 
 .DEFAULT_GOAL := help

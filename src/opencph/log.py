@@ -1,7 +1,7 @@
 """How every process logs: structlog and the standard library, one stream. Says nothing about what is logged.
 
-Lines go to stderr (readable on a terminal, JSON otherwise) and, as JSON, to `DATA/logs/opencph.log`, to which every process
-appends.
+Lines go as JSON to `DATA/logs/opencph.log`, to which every process appends, and to stderr: as JSON too, or, on a terminal, only
+warnings and errors in words (everything with the level debug).
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def configure(level: str, *, process: str, directory: Path | None = None) -> Non
     )
     stream = logging.StreamHandler(sys.stderr)
     stream.setFormatter(_for_people(before) if sys.stderr.isatty() else machine)
+    if sys.stderr.isatty() and directory is not None and level != "debug":
+        stream.setLevel(logging.WARNING)
     handlers: list[logging.Handler] = [stream]
     if directory is not None:
         file = logging.handlers.WatchedFileHandler(directory / FILE_NAME, encoding="utf-8", delay=True)

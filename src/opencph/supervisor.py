@@ -176,7 +176,8 @@ class Supervisor:
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self.stop_signals += 1
@@ -304,7 +305,8 @@ class Supervisor:
                 if not child.listen():
                     self._selector.unregister(child.pipe)
                 if child.ready and not was_ready:
-                    _logger.info(f"the {child.name} is ready", part_pid=child.pid)
+                    tell = _logger.warning if child.name in self.restarts else _logger.info
+                    tell(f"the {child.name} is ready", part_pid=child.pid)
             else:
                 _, status = os.waitpid(child.pid, 0)
                 child.listen()
