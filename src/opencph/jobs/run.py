@@ -200,6 +200,7 @@ class BatchRun:
             self._record_progress(tx, "undo", step.name)
             if step.undo_commit is not None:
                 step.undo_commit(tx, self._batch)
+                self._pass_by(step, "undo_after")
             return self.open_ids
 
         await self._commit_until_done(work, "undo", step.name)
@@ -208,6 +209,7 @@ class BatchRun:
         def work(tx: Transaction) -> list[str]:
             self._record_progress(tx, "undo", step)
             for undone in to_undo:
+                self._pass_by(undone, "undo_before")
                 if undone.undo_commit is not None:
                     undone.undo_commit(tx, self._batch)
                     self._pass_by(undone, "undo_after")
