@@ -71,7 +71,7 @@ class Device(Protocol):
 class Stream:
     """Our end of one stream: one message in flight at a time, as the protocol has it."""
 
-    __slots__ = ("_closing", "_connection", "_in_flight", "_pending", "local_id", "pending_bytes", "remote_id", "service")
+    __slots__ = ("_closing", "_connection", "_held", "_in_flight", "_pending", "local_id", "pending_bytes", "remote_id", "service")
 
     def __init__(self, connection: DeviceConnection, local_id: int, remote_id: int) -> None:
         self._connection: DeviceConnection | None = connection
@@ -81,6 +81,7 @@ class Stream:
         self.pending_bytes = 0
         self._pending: deque[Data] = deque()
         self._in_flight = False
+        self._held = True  # nothing goes out before the OKAY of the OPEN
         self._closing = False
 
     @property
@@ -102,7 +103,7 @@ class Stream:
         """Send, or keep until the peer has taken what is in flight. A buffer must stay as it is until `on_ready`."""
         if self.closed or not data:
             return
-        if self._in_flight or not self._begun() or len(data) > self.max_payload:
+        if self._in_flight or self._held or len(data) > self.max_payload:
             self._pending.append(data)
             self.pending_bytes += len(data)
             if not self._in_flight:
@@ -121,13 +122,10 @@ class Stream:
         if self.closed:
             return
         self._closing = True
-        if self.idle:
+        if self.idle and not self._held:
             self._finish()
 
     # what the connection calls
-
-    def _begun(self) -> bool:
-        return self.service is not None
 
     def _require(self) -> DeviceConnection:
         assert self._connection is not None
@@ -136,13 +134,31 @@ class Stream:
     def started(self, service: Service) -> None:
         """The OKAY of the OPEN is out: what the service wrote while it was made may follow."""
         self.service = service
+        self._release()
+
+    def received(self, data: memoryview) -> None:
+        """A message from the peer. Its OKAY goes out before any answer to it: some clients count on that order of adbd's."""
+        service = self.service
+        if service is None or self._closing or not data:
+            self.acknowledge()
+            return
+        self._held = True
+        taken = service.on_data(data)
+        if taken:
+            self.acknowledge()
+        self._release()
+
+    def _release(self) -> None:
+        self._held = False
+        if self._in_flight:
+            return
         if self._pending:
             self._send_next()
-        elif self._closing and not self._in_flight:
+        elif self._closing:
             self._finish()
 
     def _send_next(self) -> None:
-        if not self._pending or self._connection is None or not self._begun():
+        if not self._pending or self._connection is None or self._held:
             return
         limit = self.max_payload
         chunk = self._pending.popleft()
@@ -354,8 +370,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
             stream = self._streams.get(head.arg1)
             if stream is None or stream.remote_id != head.arg0:
                 self.send(CLSE, 0, head.arg0)
-            elif stream.closed or stream.service is None or not head.length or stream.service.on_data(payload):
-                stream.acknowledge()
+            else:
+                stream.received(payload)
         elif command == OKAY:
             stream = self._streams.get(head.arg1)
             if stream is not None and stream.remote_id == head.arg0:

@@ -66,6 +66,7 @@ class Phone:
         "adb_root",
         "booted",
         "booted_at",
+        "boots",
         "cleared_log_at",
         "config",
         "daemon",
@@ -88,6 +89,7 @@ class Phone:
         self._sandbox_lock: asyncio.Lock | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.adb_root = False
+        self.boots = 0  # since it was made or reset
         self.booted_at = 0.0  # seconds of the monotonic clock
         self.cleared_log_at = 0.0  # seconds since the epoch
         self.daemon: Daemon | None = None
@@ -142,15 +144,15 @@ class Phone:
                         log.warning("phone %s: no IPv6: %s", config.phone_id, error.strerror)
                     if not config.adb_port and not self._chosen_port:
                         self._chosen_port = sockets[-1].getsockname()[1]
+            boots = stored.count_boot(config.directory)
             data = stored.load(config.directory)
-            data.boots += 1
-            stored.save(config.directory, data)
         except BaseException:
             for sock in sockets:
                 sock.close()
             self._state = "stopped"
             raise
         self.booted = config
+        self.boots = boots
         self.state_data = data
         self.properties = Properties(config, MACHINE)
         self.properties.boot(config, data.properties)

@@ -23,7 +23,8 @@ async def dumpsys(context: Context) -> int:
                 "  present: false\n  level: 100\n  scale: 100"
             )
         case "display":
-            context.out(f"Display Devices: size=1\n  DisplayDeviceInfo: {width} x {height}, density {density(phone)}, state ON")
+            facts = f"{width} x {height}, density {density(phone)}, state ON"
+            context.out(f"Display Devices: size=1\n  DisplayDeviceInfo: {facts}\n  orientation=0")
         case "window":
             state = "ON" if phone.running_screen.on else "OFF"
             context.out(f"WINDOW MANAGER\n  init={width}x{height} {density(phone)}dpi cur={width}x{height}\n  mScreenState={state}")

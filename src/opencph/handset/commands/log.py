@@ -14,7 +14,7 @@ def boot_lines(context: Context) -> list[tuple[float, str, str]]:
     config = phone.booted
     at = time.time() - phone.uptime
     return [
-        (at, "init", f"OpenCPH handset, boot {phone.running_state.boots}: not Android, but it answers ADB"),
+        (at, "init", f"OpenCPH handset, boot {phone.boots}: not Android, but it answers ADB"),
         (at, "init", f"phone {config.phone_id} ({config.name}), model {config.model_name}, image {config.image_version}"),
         (at, "vold", f"/data: {config.data_bytes} bytes"),
         (at, "SurfaceFlinger", f"display {config.width}x{config.height}, {config.dpi} dpi"),
