@@ -169,6 +169,20 @@ def test_a_stop_ends_parts_and_phones_and_exits_0(start: StartUp, eventually: Ev
     assert not processes_with(cph.data)
 
 
+def test_a_part_that_does_not_stop_is_killed_at_the_second_signal(start: StartUp, eventually: Eventually) -> None:
+    cph = start()
+    stuck = part(cph, "api")
+    assert stuck is not None
+    stuck.suspend()
+    cph.process.terminate()
+    eventually(lambda: part(cph, "worker") is None, "the others have ended")
+    assert cph.process.poll() is None
+    cph.process.terminate()
+    assert cph.process.wait(5) == 0
+    assert any("the api did not stop; killed" in line for line in cph.output)
+    assert not processes_with(cph.data)
+
+
 def test_after_a_stop_the_next_start_brings_the_phones_back(start: StartUp, eventually: Eventually) -> None:
     cph = start()
     server_id = buy(cph, eventually)
