@@ -65,7 +65,7 @@ def _sandbox(_: Settings) -> Finding:
 
     problems = sandbox.missing()
     if problems:
-        found, _colon, fix = problems[0].partition(": ")
+        found, _colon, fix = problems[0].partition(", so phones have no shell: ")
         return Finding("phone shell", "missing", found, "; ".join([fix, *problems[1:]]).replace("`", ""))
     return Finding("phone shell", "ok", f"bubblewrap and user namespaces work ({shutil.which('bwrap')})")
 
