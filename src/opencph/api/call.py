@@ -43,9 +43,11 @@ class Answer:
     """An answer that is more than 200 and a body."""
 
     status: int
-    body: msgspec.Struct
+    body: msgspec.Struct | None = None  # None: no content
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
+
+NO_CONTENT = Answer(204)
 
 Result: TypeAlias = msgspec.Struct | bytes | Answer
 Handler: TypeAlias = Callable[[Call], Result]

@@ -84,7 +84,7 @@ class Edge:
             result = await self._answer(scope, headers, body, found[0], found[1], request_id)
             if isinstance(result, Answer):
                 answer_headers.extend(result.headers)
-                return result.status, answer_headers, _encode(result.body)
+                return result.status, answer_headers, b"" if result.body is None else _encode(result.body)
             return 200, answer_headers, result if isinstance(result, bytes) else _encode(result)
         except ClientGoneError:
             raise

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from opencph.store.database import StoreBusyError, StoreError, StoreUnavailableError
-from opencph.wire.errors import CphError, ErrorBody, IdentityError, IdentityErrorBody, IdentityErrorFields
+from opencph.wire.errors import CphError, ErrorBody, IdentityError, IdentityErrorBody, IdentityErrorFields, ServiceError
 
 _logger = structlog.get_logger("opencph.api")
 
@@ -24,6 +24,8 @@ def refusal(error: BaseException, request_id: str, operation: str, *, identity: 
     """What the client is told of an exception."""
     if isinstance(error, IdentityError):
         return Refusal(error.status, _identity_body(error))
+    if isinstance(error, ServiceError):
+        return Refusal(error.status, error.body)
     cph = error if isinstance(error, CphError) else _internal(error, request_id, operation)
     if identity:
         return Refusal(cph.status, _identity_body(IdentityError(cph.status, cph.message)))

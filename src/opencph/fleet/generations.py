@@ -107,7 +107,7 @@ _named_by_generation = select(_a.eip_id).where(_a.generation_id == _GENERATION, 
 
 INSERT_GENERATION = _insert(tables.generations)
 INSERT_BANDWIDTH = _insert(tables.bandwidths)
-INSERT_EIP = _insert(tables.eips)
+INSERT_EIP = _insert(tables.eips, "alias", "bandwidth_id")
 INSERT_ADDRESS = _insert(tables.server_addresses)
 INSERT_PHONE = _insert(tables.phones, "seq")
 HOLD_FREE_EIP = command(

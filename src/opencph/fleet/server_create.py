@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, insert, select
 
-from opencph.fleet import requirements
+from opencph.fleet import orders, requirements
 from opencph.fleet.generations import reserve
 from opencph.fleet.ids import new_id, new_order_id, product_id
 from opencph.fleet.naming import server_names
@@ -113,5 +113,8 @@ def _buy(
                 payload=CreateServerJob(generation_id=generation_id),
             )
         )
+    orders.open_order(
+        tx, order_id=order_id, project_id=caller.project_id, kind=orders.PURCHASE, product_id=product, server_ids=server_ids
+    )
     accept(tx, jobs)
     return CreateNet2CloudPhoneServerResponse(request_id=request_id, order_id=order_id, product_id=product, server_ids=server_ids)

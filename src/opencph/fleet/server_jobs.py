@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
-from opencph.fleet import Fleet, generations
+from opencph.fleet import Fleet, generations, orders
 from opencph.fleet.adb_check import silent_phones
 from opencph.fleet.job_errors import CREATE_FAILED, TIMED_OUT, job_failed
 from opencph.fleet.payloads import CHANGE_SERVER, CREATE_SERVER, DELETE_SERVER, ChangeServerJob, CreateServerJob, DeleteServerJob
@@ -179,6 +179,7 @@ class _ServerWork:
         now = now_ms()
         tx.run(_PHONES_CREATED, of_generation=_new_generation(batch.job), new_status=PhoneStatus.RUNNING, now=now)
         tx.run(_SERVER_STATUS, of_server=batch.job.lane, new_status=ServerStatus.NORMAL, now=now)
+        orders.settle(tx, [batch.job.lane], orders.PURCHASE, delivered=True)
 
     def creation_failed(self, tx: Transaction, job: Job, error: JobFailedError) -> None:
         """The server stays to be seen, abnormal (2) with phones whose creation failed (-8), until its owner deletes it: a purchase
@@ -186,6 +187,7 @@ class _ServerWork:
         now = now_ms()
         tx.run(_PHONES_CREATED, of_generation=_new_generation(job), new_status=PhoneStatus.CREATE_FAILED, now=now)
         tx.run(_SERVER_STATUS, of_server=job.lane, new_status=ServerStatus.ABNORMAL, now=now)
+        orders.settle(tx, [job.lane], orders.PURCHASE, delivered=False)
 
     # --- change_server ---
 
@@ -242,10 +244,12 @@ class _ServerWork:
         for generation_id in tx.rows(_GENERATIONS_OF_SERVERS, server_ids=server_ids):
             generations.release(tx, generation_id)
         tx.run(_SERVERS_GONE, server_ids=server_ids)
+        orders.settle(tx, _deleted(batch.job), orders.UNSUBSCRIBE, delivered=True)
 
     def deletion_failed(self, tx: Transaction, job: Job, error: JobFailedError) -> None:
         """Only reached when not even the waiting could begin: nothing was removed yet, and the owner may delete again."""
         tx.run(_SERVERS_STATUS, server_ids=json_list(_deleted(job)), new_status=ServerStatus.ABNORMAL, now=now_ms())
+        orders.settle(tx, _deleted(job), orders.UNSUBSCRIBE, delivered=False)
 
 
 def _change(job: Job) -> ChangeServerJob:

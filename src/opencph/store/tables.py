@@ -95,6 +95,9 @@ keypairs = Table(
     Column("public_key", Text, nullable=False),  # OpenSSH one-line form
     Column("fingerprint", Text, nullable=False),
     Column("create_ms", BigInteger, nullable=False),
+    Column("user_id", Text),  # who made it; NULL: the first start
+    Column("description", Text),
+    Column("update_ms", BigInteger),
 )
 
 quotas = Table(  # limits only; what is used is counted
@@ -115,6 +118,9 @@ vpcs = Table(
     Column("name", Text, nullable=False),
     Column("cidr", Text, nullable=False),
     Column("create_ms", BigInteger, nullable=False),
+    Column("description", Text),
+    Column("enterprise_project_id", Text),
+    Column("update_ms", BigInteger),
 )
 
 subnets = Table(
@@ -128,6 +134,33 @@ subnets = Table(
     Column("gateway_ip", Text, nullable=False),
     Column("ipv6_cidr", Text),  # NULL: the subnet has no IPv6
     Column("create_ms", BigInteger, nullable=False),
+    Column("description", Text),
+    Column("availability_zone", Text),
+    Column("dhcp_enable", Integer),  # NULL: yes
+    Column("dns_list", Text),  # JSON array of addresses; NULL: none
+    Column("extra_dhcp_opts", Text),  # JSON array of {"opt_name", "opt_value"}; NULL: none
+    Column("update_ms", BigInteger),
+)
+
+security_groups = Table(  # those that users make; the default one of a project has no row
+    "security_groups",
+    metadata,
+    Column("security_group_id", Text, primary_key=True),  # UUID
+    Column("project_id", Text, ForeignKey("projects.project_id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("vpc_id", Text),
+    Column("enterprise_project_id", Text, nullable=False),
+    Column("create_ms", BigInteger, nullable=False),
+)
+
+network_tags = Table(  # tags of VPCs and subnets
+    "network_tags",
+    metadata,
+    Column("resource_type", Text, primary_key=True),  # vpcs | subnets
+    Column("resource_id", Text, primary_key=True),
+    Column("tag_key", Text, primary_key=True),
+    Column("tag_value", Text, nullable=False),
 )
 
 bandwidths = Table(
@@ -157,6 +190,9 @@ eips = Table(
     # The generation that holds or has reserved it; bound while `server_addresses.eip_id` names it.
     Column("generation_id", Text, ForeignKey("generations.generation_id"), index=True),
     Column("create_ms", BigInteger, nullable=False),
+    Column("alias", Text),
+    # The user's own bandwidth for it: its own dedicated one, or a shared one. NULL: it came with a server and has that one's.
+    Column("bandwidth_id", Text, index=True),
 )
 
 hosts = Table(
@@ -226,6 +262,14 @@ generations = Table(
     UniqueConstraint("server_id", "number", name="uq_generations_server_number"),
 )
 
+kept_public_keys = Table(  # of key pairs that were deleted while servers used them: those servers keep the key they have
+    "kept_public_keys",
+    metadata,
+    Column("generation_id", Text, ForeignKey("generations.generation_id"), primary_key=True),
+    Column("keypair_name", Text, primary_key=True),
+    Column("public_key", Text, nullable=False),
+)
+
 server_addresses = Table(  # the VIPs of a generation: phones n*phone_count_per_ip .. share number n
     "server_addresses",
     metadata,
@@ -236,6 +280,26 @@ server_addresses = Table(  # the VIPs of a generation: phones n*phone_count_per_
     Column("server_ipv6", Text),
     Column("eip_id", Text, ForeignKey("eips.eip_id"), index=True),
     UniqueConstraint("subnet_id", "server_ip", name="uq_server_addresses_subnet_ip"),
+)
+
+orders = Table(  # what the billing service knows
+    "orders",
+    metadata,
+    Column("order_id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.project_id"), nullable=False, index=True),
+    Column("kind", Text, nullable=False),  # purchase | change | unsubscribe
+    Column("status", Integer, nullable=False),  # 3 processing, 4 cancelled, 5 completed (neighbours of CPH, BSS)
+    Column("product_id", Text, nullable=False),
+    Column("create_ms", BigInteger, nullable=False),
+    Column("end_ms", BigInteger),
+)
+
+order_servers = Table(  # what an order is about; stays when the servers are gone
+    "order_servers",
+    metadata,
+    Column("order_id", Text, ForeignKey("orders.order_id"), primary_key=True),
+    Column("server_id", Text, primary_key=True, index=True),
+    Column("delivered", Integer),  # NULL not yet, 1 done, 0 failed
 )
 
 phones = Table(

@@ -65,6 +65,16 @@ class IdentityError(Exception):
         super().__init__(f"{status} {message}")
 
 
+class ServiceError(Exception):
+    """A refusal of a service beside CPH, answered with `status` and `body`, which has that service's own shape."""
+
+    def __init__(self, status: int, body: msgspec.Struct, message: str) -> None:
+        self.status = status
+        self.body = body
+        self.message = message
+        super().__init__(f"{status} {message}")
+
+
 def shown(value: object) -> str:
     """A caller's value as an error message repeats it: quoted and cut."""
     text = repr(value)
