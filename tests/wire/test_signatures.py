@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from urllib.parse import quote
 
 import pytest
@@ -12,7 +13,7 @@ from huaweicloudsdkcore.signer.signer import Signer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opencph.wire.signatures import SignatureError, parse_authorization, parse_date, sign, verify
+from opencph.wire.signatures import SignatureError, SigningKey, parse_authorization, parse_date, sign, verify
 
 SECRET = "kM3ltGGGnKDkx6bbbTgsE5Xd9pL7sQ2RwYv8Zj4h"
 PATH = "/v1/0a1b2c3d4e5f60718293a4b5c6d7e8f9/cloud-phone/phones/1564567b8bab40f34711234cb80d8574"
@@ -50,7 +51,7 @@ def signed_by_the_sdk(
 def check(method: str, raw_path: bytes, raw_query: bytes, headers: dict[bytes, bytes], body: bytes, secret: str = SECRET) -> None:
     authorization = parse_authorization(headers[b"authorization"])
     assert authorization.access_key == "AK"
-    verify(authorization, secret.encode(), method.encode(), raw_path, raw_query, headers, body)
+    verify(authorization, SigningKey(secret.encode()), method.encode(), raw_path, raw_query, headers, body)
 
 
 text = st.text(st.characters(blacklist_categories=["Cs"]), max_size=12)
@@ -184,6 +185,11 @@ def test_any_authorization_is_parsed_or_refused(value: bytes) -> None:
         parse_authorization(value)
     except SignatureError:
         return
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_a_signing_key_is_hmac_sha256(secret: bytes, value: bytes) -> None:
+    assert SigningKey(secret).sign(value) == hmac.new(secret, value, "sha256").hexdigest().encode()
 
 
 def test_dates_are_read_to_the_second() -> None:

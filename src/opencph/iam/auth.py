@@ -19,7 +19,7 @@ from opencph.settings import Settings
 from opencph.store.database import Database, Query, scalar
 from opencph.store.tables import signing_keys
 from opencph.wire.errors import CphError
-from opencph.wire.signatures import DATE_HEADER, Authorization, SignatureError, parse_authorization, parse_date, verify
+from opencph.wire.signatures import DATE_HEADER, Authorization, SignatureError, SigningKey, parse_authorization, parse_date, verify
 
 FRESH_SECONDS = 5.0
 REMEMBERED_MAX = 10_000
@@ -55,7 +55,7 @@ class _Remembered(NamedTuple):
 
 class _Key(NamedTuple):
     row: AccessKeyRow
-    secret: bytes
+    key: SigningKey
     fresh_until: float
     callers: dict[str, Caller | None]
 
@@ -141,7 +141,7 @@ class Authenticator:
         key = self._key(authorization.access_key, now, lookup)
         if key is None:
             raise SignatureError(f"the access key {authorization.access_key} does not exist or is disabled")
-        verify(authorization, key.secret, request.method, request.raw_path, request.raw_query, request.headers, request.body)
+        verify(authorization, key.key, request.method, request.raw_path, request.raw_query, request.headers, request.body)
         stated = request.headers.get(PROJECT_HEADER, b"").decode("latin-1")
         project_id = request.project_id or stated
         if stated and stated != project_id:
@@ -170,7 +170,7 @@ class Authenticator:
         if row is None:
             return None
         _make_room(self._keys)
-        key = self._keys[access_key] = _Key(row, row.secret_key.encode(), now + FRESH_SECONDS, {})
+        key = self._keys[access_key] = _Key(row, SigningKey(row.secret_key.encode()), now + FRESH_SECONDS, {})
         return key
 
 
