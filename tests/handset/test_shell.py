@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from handset.one_phone import dial, need_sandbox, running, until, until_printed
+from handset.one_phone import Handset, dial, need_sandbox, running, until, until_printed
 from opencph.adb import shell_protocol as wire
-from opencph.adb.client import AdbError, Connection
+from opencph.adb.client import AdbError, Connection, connect
 from opencph.handset import phone as phone_module
 from opencph.handset import sandbox as sandbox_module
 from opencph.handset.phone import Phone
@@ -363,7 +363,7 @@ def test_root_and_back_on_a_phone_that_allows_it(home: Path) -> None:
             async with await dial(phone) as adb2:
                 assert (await adb2.shell("id -u; true")).stdout == b"2000\n"
                 assert await service(adb2, "remount:") == b'Not running as root. Try "adb root" first.\n'
-                assert b"5555" not in await service(adb2, "usb:")
+                assert f"TCP port {phone.adb_port}\n".encode() in await service(adb2, "usb:")
                 assert b"invalid port" in await service(adb2, "tcpip:1")
             await adb.close()
 
@@ -453,5 +453,51 @@ def test_phones_cannot_see_each_other(home: Path) -> None:
             assert (await other.shell("ls /sdcard/a")).code != 0
             if os.geteuid() == 0:
                 assert (home / "a" / "data").stat().st_uid != (home / "b" / "data").stat().st_uid
+
+    asyncio.run(main())
+
+
+def test_a_killed_phone_process_takes_its_sandbox_along(home: Path) -> None:
+    need_sandbox()
+    handset = Handset(home / "p")
+    host, _, port = handset.serial.rpartition(":")
+
+    async def processes() -> list[int]:
+        async with await connect(host, int(port)) as adb:
+            await adb.shell("nohup sleep 4242 > /dev/null 2>&1 &")
+        owned = [str(pid) for pid in Path("/proc").iterdir() if pid.name.isdigit()]
+        return [int(Path(name).name) for name in owned if handset.process.pid in _ancestors(int(Path(name).name))]
+
+    pids = asyncio.run(processes())
+    assert len(pids) >= 4
+    handset.process.kill()
+    handset.process.wait(10)
+    asyncio.run(until(lambda: not any(map(_alive, pids))))
+    handset.start(int(port))  # the address is free at once
+    handset.stop()
+
+
+def _ancestors(pid: int) -> list[int]:
+    found = []
+    while pid > 1:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+        found.append(pid)
+    return found
+
+
+def test_power_off_while_a_sandbox_is_being_made_leaves_none(home: Path) -> None:
+    need_sandbox()
+
+    async def main() -> None:
+        async with running(home / "p") as phone:
+            making = asyncio.create_task(phone.enter_sandbox())
+            await asyncio.sleep(0)
+            await phone.stop()
+            sandbox = await making
+            assert not sandbox.alive and phone.sandbox is None
+            assert not _alive(sandbox.init_pid)
 
     asyncio.run(main())

@@ -15,7 +15,7 @@ MAX_STREAMS = 512  # per connection
 SMALL_PAYLOAD = 4096  # bytes; larger ones borrow a big buffer for as long as they arrive
 
 _big_buffers: list[bytearray] = []
-_BIG_BUFFERS_KEPT = 2
+_BIG_BUFFERS_KEPT = 1
 
 Data = bytes | bytearray | memoryview
 

@@ -183,6 +183,7 @@ class Phone:
                 self.daemon = None
             for task in tuple(self._tasks):
                 task.cancel()
+            await asyncio.sleep(0)  # connections hear of their end, and half-received files go
             await self._leave_sandbox()
             self.properties = None
             self.screen = None
@@ -262,11 +263,11 @@ class Phone:
 
     async def enter_sandbox(self) -> Sandbox:
         """The sandbox, made if there is none. Raises HandsetError that says what is missing on this machine."""
-        if self._state != "running":
-            raise HandsetError(errno.ESHUTDOWN, "the phone is shutting down")
         if self._sandbox_lock is None:
             self._sandbox_lock = asyncio.Lock()
         async with self._sandbox_lock:
+            if self._state != "running":
+                raise HandsetError(errno.ESHUTDOWN, "the phone is shutting down")
             sandbox = self._sandbox
             if sandbox is not None and sandbox.alive and sandbox.root == self.adb_root:
                 return sandbox
@@ -281,9 +282,12 @@ class Phone:
         return self._sandbox if self._sandbox is not None and self._sandbox.alive else None
 
     async def _leave_sandbox(self) -> None:
-        sandbox, self._sandbox = self._sandbox, None
-        if sandbox is not None:
-            await sandbox.close()
+        if self._sandbox_lock is None:
+            return
+        async with self._sandbox_lock:  # one that is being made is waited for
+            sandbox, self._sandbox = self._sandbox, None
+            if sandbox is not None:
+                await sandbox.close()
 
     def run(self, work: Awaitable[None]) -> None:
         """Run something of this phone; it ends with the phone."""
