@@ -91,6 +91,11 @@ class Worker:
             self.committer.close()
             self._executor.shutdown(wait=False)
 
+    @property
+    def busy(self) -> int:
+        """How many batches are under way."""
+        return len(self._running)
+
     # --- claiming ----------------------------------------
 
     async def _claim_until_stopped(self) -> None:

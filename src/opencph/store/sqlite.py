@@ -50,7 +50,19 @@ def _translate(error: sqlite3.Error) -> StoreError:
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that can be referred to weakly: it closes when its thread ends."""
+    """A connection that can be referred to weakly."""
+
+
+class _Closer:
+    """Closes the connection of a thread that has ended; sqlite3 itself would leave it to the garbage collector."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._pid = os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() == self._pid:
+            self._connection.close()
 
 
 class SqliteTransaction:
@@ -248,6 +260,7 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise _translate(error) from error
         self._local.connection = connection
+        self._local.closer = _Closer(connection)
         with self._lock:
             self._all.add(connection)
         return connection
