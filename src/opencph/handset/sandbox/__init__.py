@@ -23,8 +23,9 @@ from opencph.handset.config import HandsetError
 from opencph.handset.owner import with_real_uid
 from opencph.handset.sandbox import link
 from opencph.handset.sandbox.bridge import BRIDGE_NAME, Bridge
-from opencph.handset.sandbox.image import BIN, PYTHON, Interpreter, find, system_image
-from opencph.handset.sandbox.spawner import Bind, Create, Sockets, Spawn
+from opencph.handset.sandbox.image import find, system_image
+from opencph.handset.sandbox.layout import INIT, arguments, binds, environment
+from opencph.handset.sandbox.spawner import Create, Sockets, Spawn
 from opencph.handset.trees import TooDeepError, Usage, measure
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHELL_UID = 2000
 PROCESSES_MAX = 512
 OPEN_FILES_MAX = 1024
 MEMORY_MIN_BYTES = 256 * 1024 * 1024  # of address space: what a shell needs to start at all
@@ -156,7 +156,7 @@ class Sandbox:
         phone.files.ensure()
         sandbox = cls(phone, root, idle_seconds)
         try:
-            request = Create(sandbox._number, str(bwrap), _arguments(root), _binds(phone), _INIT, phone.files.owner)
+            request = Create(sandbox._number, str(bwrap), arguments(root), binds(phone), INIT, phone.files.owner)
             async with asyncio.timeout(CREATE_SECONDS):
                 sandbox.init_pid = await sandbox._link.create(request, sandbox._on_gone)
                 listening = await sandbox._link.socket(Sockets(sandbox._number, sandbox._link.number(), "listen", BRIDGE_NAME))
@@ -203,7 +203,7 @@ class Sandbox:
 
     async def spawn(self, argv: list[str], *, pty: bool = False, term: str = "dumb", merge: bool = False) -> Process:
         """Start a process; `merge` sends its stderr where stdout goes. Raises HandsetError."""
-        request = Spawn(self._number, self._link.number(), argv, _environment(self.root, term), pty, self._limits())
+        request = Spawn(self._number, self._link.number(), argv, environment(self.root, term), pty, self._limits())
         ours: list[int] = []
         theirs: list[int] = []
         if not pty:
@@ -336,98 +336,3 @@ def _set_pipe_size(fd: int) -> None:
     import fcntl
 
     fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-
-_MKSHRC = b"""if [ "$USER" = root ]; then PS1='${HOSTNAME}:${PWD} # '; else PS1='${HOSTNAME}:${PWD} $ '; fi
-"""
-_INIT = [f"{BIN}/sh", "-c", "echo; exec cat"]
-
-
-def _environment(root: bool, term: str) -> dict[str, str]:
-    return {
-        "ANDROID_DATA": "/data",
-        "ANDROID_ROOT": "/system",
-        "ENV": "/system/etc/mkshrc",
-        "EXTERNAL_STORAGE": "/sdcard",
-        "HOME": "/",
-        "HOSTNAME": "handset",
-        "LOGNAME": "root" if root else "shell",
-        "PATH": f"{BIN}:/system/xbin",
-        "SHELL": f"{BIN}/sh",
-        "TERM": term,
-        "TMPDIR": "/data/local/tmp",
-        "USER": "root" if root else "shell",
-    }
-
-
-def _arguments(root: bool) -> list[str]:
-    uid = "0" if root else str(SHELL_UID)
-    return [
-        *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
-        *("--uid", uid, "--gid", uid, "--hostname", "handset"),
-        *("--die-with-parent", "--new-session", "--cap-drop", "ALL"),
-    ]
-
-
-def _binds(phone: Phone) -> list[Bind]:
-    """The file system of a phone, in the order in which bubblewrap makes it."""
-    image = system_image()
-    directory = phone.config.directory.resolve()
-    directories = {"/system", BIN, "/system/etc", "/system/lib"}
-    for library in image.libraries:
-        directories.update(str(parent) for parent in Path(library).parents if str(parent) != "/")
-    binds = [Bind("dir", name, mode=0o755) for name in sorted(directories)]
-    binds += [Bind("ro-bind", f"{BIN}/{name}", str(path)) for name, path in image.programs.items()]
-    binds += [Bind("symlink", f"{BIN}/{name}", target) for name, target in image.links.items()]
-    binds += [Bind("ro-bind", library, library) for library in image.libraries]
-    if image.needs_linker_cache and Path("/etc/ld.so.cache").exists():
-        binds.append(Bind("ro-bind", "/system/etc/ld.so.cache", "/etc/ld.so.cache"))
-    binds += _client(image.python)
-    binds += [
-        Bind("data", "/system/build.prop", data=_build_prop(phone)),
-        Bind("data", "/system/etc/mkshrc", data=_MKSHRC),
-        Bind("data", "/system/etc/passwd", data=b"root:x:0:0::/:/system/bin/sh\nshell:x:2000:2000::/:/system/bin/sh\n"),
-        Bind("data", "/system/etc/group", data=b"root:x:0:\nshell:x:2000:\n"),
-        Bind("data", "/system/etc/hosts", data=b"127.0.0.1 localhost handset\n::1 localhost\n"),
-        Bind("symlink", "/etc", "/system/etc"),
-        Bind("symlink", "/bin", BIN),
-        Bind("bind", "/data", str(directory / "data")),
-        Bind("bind", "/cache", str(directory / "cache")),
-        Bind("dir", "/mnt", mode=0o755),
-        Bind("dir", "/storage", mode=0o755),
-        Bind("dir", "/storage/emulated", mode=0o755),
-        Bind("dir", "/storage/self", mode=0o755),
-        Bind("symlink", "/storage/emulated/0", "/data/media/0"),
-        Bind("symlink", "/storage/self/primary", "/storage/emulated/0"),
-        Bind("symlink", "/sdcard", "/storage/emulated/0"),
-        Bind("symlink", "/mnt/sdcard", "/sdcard"),
-        Bind("proc", "/proc"),
-        Bind("dev", "/dev"),
-        Bind("remount-ro", "/dev"),
-        Bind("remount-ro", "/"),
-    ]
-    return binds
-
-
-def _client(python: Interpreter) -> list[Bind]:
-    """The commands of ours: one small program under many names, on the interpreter that runs us."""
-    from opencph.handset.commands import COMMANDS
-
-    version = python.standard_library.name
-    program = (Path(__file__).parent / "client.py").read_bytes()
-    first_line = f"#!{PYTHON}/bin/{version} -IS\n".encode()
-    binds = [
-        Bind("ro-bind", f"{PYTHON}/bin/{version}", str(python.program)),
-        Bind("ro-bind", f"{PYTHON}/lib/{version}", str(python.standard_library)),
-        Bind("data", f"{BIN}/handset", data=first_line + program, mode=0o755),
-    ]
-    if (python.standard_library / "site-packages").is_dir():
-        binds.append(Bind("tmpfs", f"{PYTHON}/lib/{version}/site-packages"))
-        binds.append(Bind("remount-ro", f"{PYTHON}/lib/{version}/site-packages"))
-    return binds + [Bind("symlink", f"{BIN}/{name}", f"{BIN}/handset") for name in COMMANDS]
-
-
-def _build_prop(phone: Phone) -> bytes:
-    from opencph.handset.system_tree import build_prop
-
-    return build_prop(phone)

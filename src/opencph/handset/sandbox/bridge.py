@@ -19,6 +19,7 @@ BRIDGE_NAME = "opencph.handset"
 ARGUMENTS, WANT_STDIN = 16, 17  # beside the packets of the shell protocol
 PACKET_MAX = 256 * 1024
 CALLS_MAX = 64
+LEAVE_SECONDS = 10.0  # for the client to take the answer and go
 
 
 class Bridge:
@@ -47,7 +48,11 @@ class Bridge:
             if kind == ARGUMENTS and argv[0] in COMMANDS:
                 code = await run_command(Context(self._phone, argv, call))
                 writer.write(wire.packet(wire.EXIT, bytes((code & 0xFF,))))
-                await writer.drain()
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    while await reader.read(PACKET_MAX):  # input it still sends; hanging up now would cost it our answer
+                        pass
+        except TimeoutError:
+            pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
