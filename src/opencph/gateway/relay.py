@@ -15,7 +15,8 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+
+from opencph.sockets import do_not_pace
 
 Address = tuple[str, int]
 
@@ -291,17 +292,6 @@ class Relays:
         turn, self._queue = self._queue, deque()
         for relay in turn:
             relay.pump()
-
-
-def do_not_pace(sock: socket.socket, ip: str) -> None:
-    """Let a socket that stays on this machine send as fast as it can.
-
-    Many systems have BBR as their default, which paces with timers. Over loopback that buys nothing and halves the throughput;
-    Reno is in every kernel and every user may choose it. Accepted connections inherit it from their listener.
-    """
-    if ip.startswith("127."):
-        with suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
 
 
 def _reset(sock: socket.socket) -> None:

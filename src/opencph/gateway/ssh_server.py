@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import asyncssh
 import structlog
 
-from opencph.gateway.relay import do_not_pace
+from opencph.sockets import do_not_pace
 
 if TYPE_CHECKING:
     from opencph.gateway.tunnels import Entrance

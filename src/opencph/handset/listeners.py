@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 
 from opencph.handset.config import HandsetError
+from opencph.sockets import do_not_pace
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ def bind(address: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+        do_not_pace(sock, address)
         sock.bind((address, port))
         sock.listen(BACKLOG)
     except OSError as error:
