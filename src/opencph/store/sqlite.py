@@ -257,6 +257,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA cache_size=-16000")
             connection.execute("PRAGMA mmap_size=268435456")
+            connection.execute("PRAGMA journal_size_limit=67108864")  # what a burst of writes leaves of its log
         except sqlite3.Error as error:
             raise _translate(error) from error
         self._local.connection = connection
