@@ -328,6 +328,37 @@ phones = Table(
     sqlite_autoincrement=True,
 )
 
+# --- data in and out ----------------------------------------
+
+buckets = Table(  # of object storage; the objects are in the store itself
+    "buckets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("domain_id", Text, ForeignKey("domains.domain_id"), nullable=False, index=True),  # every project of the account may use it
+    Column("create_ms", BigInteger, nullable=False),
+)
+
+share_apps = Table(  # apps in the shared storage of a server; the archive is kept in the object store
+    "share_apps",
+    metadata,
+    Column("server_id", Text, primary_key=True),
+    Column("package_name", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("archive", Text, nullable=False),
+    Column("pre_install", Integer, nullable=False),
+    Column("create_ms", BigInteger, nullable=False),
+)
+
+share_files = Table(  # files in the shared storage of a server
+    "share_files",
+    metadata,
+    Column("server_id", Text, primary_key=True),
+    Column("path", Text, primary_key=True),  # absolute, in the phones
+    Column("archive", Text, nullable=False),  # the one it came with, kept in the object store
+    Column("size", BigInteger, nullable=False),  # bytes
+    Column("create_ms", BigInteger, nullable=False),
+)
+
 # --- work ----------------------------------------
 
 jobs = Table(
