@@ -14,7 +14,17 @@ from typing import Any
 import structlog
 import uvloop
 
-from opencph.fleet import Fleet, open_fleet, phone_jobs, reconcile, server_jobs
+from opencph.fleet import (
+    Fleet,
+    open_fleet,
+    phone_jobs,
+    phone_update_jobs,
+    reconcile,
+    server_jobs,
+    server_keypair,
+    server_model_change,
+    server_restart,
+)
 from opencph.jobs import JobKind
 from opencph.jobs.engine import Worker
 from opencph.jobs.retention import delete_finished
@@ -59,7 +69,15 @@ def make_runtime(settings: Settings) -> Runtime:
 
 def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
     """Every kind of job that this worker can do, by name."""
-    return {**server_jobs.kinds(fleet, runtime), **phone_jobs.kinds(fleet, runtime), **reconcile.kinds(fleet, runtime)}
+    return {
+        **server_jobs.kinds(fleet, runtime),
+        **server_restart.kinds(fleet, runtime),
+        **server_model_change.kinds(fleet, runtime),
+        **server_keypair.kinds(fleet),
+        **phone_jobs.kinds(fleet, runtime),
+        **phone_update_jobs.kinds(fleet, runtime),
+        **reconcile.kinds(fleet, runtime),
+    }
 
 
 async def _run(fleet: Fleet, ready: Callable[[], None]) -> None:

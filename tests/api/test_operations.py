@@ -45,8 +45,10 @@ def server_id(service: Service, client: Any) -> str:
 
 def make_normal(service: Service, server_id: str) -> None:
     database = open_database(service.database_url)
-    servers, phones = tables.servers, tables.phones
+    servers, phones, generations = tables.servers, tables.phones, tables.generations
     with database.write() as tx:
+        of_server = generations.c.server_id == bindparam("id")
+        tx.run(command(update(generations).where(of_server).values(state="serving")), id=server_id)
         tx.run(command(update(servers).where(servers.c.server_id == bindparam("id")).values(status=5)), id=server_id)
         tx.run(command(update(phones).where(phones.c.server_id == bindparam("id")).values(status=2)), id=server_id)
     database.close()

@@ -143,6 +143,11 @@ class MemoryRuntime:
         for spec, phone in zip(phones, self._phones(generation_id, [spec.phone_id for spec in phones]), strict=True):
             phone.spec = spec
 
+    async def power_off(self, generation_id: str) -> None:
+        await self._enter("power_off")
+        if generation_id in self.generations:
+            self.kill(generation_id)
+
     async def remove(self, generation_id: str) -> None:
         await self._enter("remove")
         generation = self.generations.pop(generation_id, None)

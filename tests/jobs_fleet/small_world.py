@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from sqlalchemy import bindparam, func, insert, select
 
-from opencph.fleet import Fleet, open_fleet, phone_jobs, reconcile, server_jobs
+from opencph.fleet import Fleet, open_fleet
 from opencph.fleet.hosts import sync_hosts
 from opencph.fleet.ids import new_id, new_uuid
 from opencph.fleet.phone_power import reset_cloud_phone, restart_cloud_phone, stop_cloud_phone
@@ -45,6 +45,7 @@ from opencph.wire.servers import (
     PublicIp,
 )
 
+BIGGER_MODEL = "test.c3.big"
 MODEL, SERVER_MODEL, IMAGE, OTHER_IMAGE = "test.c3", "physical.test", "20060220200717f201120a2300000e91", "t" * 32
 MONTHLY, ON_DEMAND = 0, 1
 CATALOGUE = f"""
@@ -60,6 +61,19 @@ memory = 1024
 disk = 1
 resolution = "320x480"
 dpi = 160
+image_label = "cloud_phone_1620"
+[server_models."{SERVER_MODEL}.special"]
+server_type = "test"
+cpu = 16
+memory = 32
+[phone_models."{BIGGER_MODEL}"]
+server_model_name = "{SERVER_MODEL}.special"
+phone_capacity = 3
+cpu = 2
+memory = 2048
+disk = 2
+resolution = "640x960"
+dpi = 320
 image_label = "cloud_phone_1620"
 [phone_models."test.c60"]
 server_model_name = "{SERVER_MODEL}"
@@ -280,12 +294,9 @@ class World:
     async def working(self, runtime: Runtime) -> AsyncIterator[None]:
         """A jobs engine with all kinds, for as long as the block lasts."""
         from opencph.jobs.engine import Worker
+        from opencph.worker import kinds as all_kinds
 
-        kinds = {
-            **server_jobs.kinds(self.fleet, runtime),
-            **phone_jobs.kinds(self.fleet, runtime),
-            **reconcile.kinds(self.fleet, runtime),
-        }
+        kinds = all_kinds(self.fleet, runtime)
         stop = asyncio.Event()
         engine = Worker(self.database, kinds, worker_id=processes.new_process_id("worker"), lease_seconds=10)
         task = asyncio.create_task(engine.run(stop))

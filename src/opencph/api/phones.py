@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opencph.api.call import Call, Result
-from opencph.fleet import phone_power
+from opencph.fleet import phone_power, phone_updates
 from opencph.fleet import phones as rules
 from opencph.wire import phone_checks, query_checks
 from opencph.wire.checks import check_id
@@ -37,3 +37,22 @@ def stop_cloud_phone(call: Call) -> Result:
     """POST /v1/{project_id}/cloud-phone/phones/batch-stop."""
     body = phone_checks.stop_cloud_phone(call.body)
     return phone_power.stop_cloud_phone(call.fleet, call.caller, call.request_id, body)
+
+
+def update_phone_name(call: Call) -> Result:
+    """PUT /v1/{project_id}/cloud-phone/phones/{phone_id}."""
+    phone_id = check_id(call.params[0], "CPS.0004", "phone_id")
+    body = phone_checks.update_phone_name(call.body)
+    return phone_updates.update_phone_name(call.fleet, call.caller, call.request_id, phone_id, body)
+
+
+def update_cloud_phone_property(call: Call) -> Result:
+    """POST /v1/{project_id}/cloud-phone/phones/batch-update-property."""
+    body = phone_checks.update_cloud_phone_property(call.body)
+    return phone_updates.update_cloud_phone_property(call.fleet, call.caller, call.request_id, body)
+
+
+def import_traffic(call: Call) -> Result:
+    """POST /v1/{project_id}/cloud-phone/phones-traffic."""
+    body = phone_checks.import_traffic(call.body)
+    return phone_updates.import_traffic(call.fleet, call.caller, call.request_id, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from opencph.api import health, identity, images, jobs, models, phones, servers
+from opencph.api.neighbour_routes import NEIGHBOUR_ROUTES
 from opencph.api.routing import Route
 
 _V1 = "/v1/{project_id}/cloud-phone"
@@ -13,7 +14,17 @@ ROUTES: tuple[Route, ...] = (
     Route("CreateNet2CloudPhoneServer", "POST", f"{_V2}/servers", servers.create_net2_cloud_phone_server, writes=True),
     Route("ListCloudPhoneServers", "GET", f"{_V1}/servers", servers.list_cloud_phone_servers),
     Route("ShowCloudPhoneServerDetail", "GET", f"{_V1}/servers/{{server_id}}", servers.show_cloud_phone_server_detail),
+    Route("UpdateServerName", "PUT", f"{_V1}/servers/{{server_id}}", servers.update_server_name, writes=True),
     Route("ChangeCloudPhoneServer", "POST", f"{_V2}/servers/{{server_id}}/change", servers.change_cloud_phone_server, writes=True),
+    Route(
+        "ChangeCloudPhoneServerModel",
+        "POST",
+        f"{_V1}/servers/change-server-model",
+        servers.change_cloud_phone_server_model,
+        writes=True,
+    ),
+    Route("RestartCloudPhoneServer", "POST", f"{_V1}/servers/batch-restart", servers.restart_cloud_phone_server, writes=True),
+    Route("UpdateKeypair", "PUT", f"{_V1}/servers/open-access", servers.update_keypair, writes=True),
     Route("DeleteCloudPhoneServer", "DELETE", f"{_V2}/servers", servers.delete_cloud_phone_server, writes=True),
     Route("ListCloudPhoneServerModels", "GET", f"{_V1}/server-models", models.list_cloud_phone_server_models),
     # phones
@@ -23,6 +34,15 @@ ROUTES: tuple[Route, ...] = (
     Route("RestartCloudPhone", "POST", f"{_V1}/phones/batch-restart", phones.restart_cloud_phone, writes=True),
     Route("ResetCloudPhone", "POST", f"{_V1}/phones/batch-reset", phones.reset_cloud_phone, writes=True),
     Route("StopCloudPhone", "POST", f"{_V1}/phones/batch-stop", phones.stop_cloud_phone, writes=True),
+    Route("UpdatePhoneName", "PUT", f"{_V1}/phones/{{phone_id}}", phones.update_phone_name, writes=True),
+    Route(
+        "UpdateCloudPhoneProperty",
+        "POST",
+        f"{_V1}/phones/batch-update-property",
+        phones.update_cloud_phone_property,
+        writes=True,
+    ),
+    Route("ImportTraffic", "POST", f"{_V1}/phones-traffic", phones.import_traffic, writes=True),
     # images
     Route("ListCloudPhoneImages", "GET", f"{_V1}/phone-images", images.list_cloud_phone_images),
     # jobs
@@ -45,4 +65,5 @@ ROUTES: tuple[Route, ...] = (
     # health
     Route("ShowHealth", "GET", "/healthz", health.show_health, auth=False),
     Route("ShowReadiness", "GET", "/readyz", health.show_readiness, auth=False),
+    *NEIGHBOUR_ROUTES,
 )

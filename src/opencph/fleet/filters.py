@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func
+from sqlalchemy import ColumnElement, bindparam, func, or_
 
 
 def contains(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
@@ -23,3 +24,8 @@ def fuzzy(text: str) -> str:
 def given(**values: Any) -> dict[str, Any]:
     """The filters that the caller used."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def among(column: ColumnElement[int], numbers: Iterable[int]) -> ColumnElement[bool]:
+    """`column` is one of a few numbers that the statement itself carries."""
+    return or_(*(column == number for number in numbers))

@@ -48,6 +48,7 @@ class _PhoneRow(NamedTuple):
     data_volume_gib: int
     property: str
     custom_property: str
+    traffic_type: str
 
 
 _GENERATION_FOR_RUNTIME = Query(
@@ -65,6 +66,7 @@ _PHONES_FOR_RUNTIME = Query(
         _p.data_volume_gib,
         _p.property,
         _p.custom_property,
+        _p.traffic_type,
     )
     .where(_p.generation_id == _GENERATION)
     .order_by(_p.number),
@@ -107,11 +109,17 @@ def spec(tx: Transaction, fleet: Fleet, generation_id: str) -> GenerationSpec:
                 height=height,
                 dpi=model.dpi,
                 listen_ports=listen_ports,
-                properties={**property_texts(row.custom_property), **property_texts(row.property)},
+                properties=_properties(row),
             )
             for row in tx.rows(_PHONES_FOR_RUNTIME, of_generation=generation_id)
         ),
     )
+
+
+def _properties(row: _PhoneRow) -> dict[str, str]:
+    """What the phone is to know: the user's properties, and where its traffic goes unless that is straight out."""
+    properties = {**property_texts(row.custom_property), **property_texts(row.property)}
+    return properties if row.traffic_type == "direct" else {**properties, "sys.cph.traffic_type": row.traffic_type}
 
 
 _decode_ports = msgspec.json.Decoder(tuple[StoredPort, ...]).decode

@@ -10,6 +10,10 @@ DELETE_SERVER = "delete_server"
 RESTART_PHONE = "restart_phone"
 RESET_PHONE = "reset_phone"
 STOP_PHONE = "stop_phone"
+UPDATE_PHONE = "update_phone"
+RESTART_SERVER = "restart_server"
+UPDATE_KEYPAIR = "update_keypair"
+CHANGE_SERVER_MODEL = "change_server_model"
 
 
 class CreateServerJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,3 +53,31 @@ class StopPhoneJob(msgspec.Struct, frozen=True, kw_only=True):
     """Kind `stop_phone`: power one phone (`Job.phone_id`) off."""
 
     generation_id: str
+
+
+class UpdatePhoneJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kind `update_phone`: tell one phone (`Job.phone_id`) the name, properties and traffic route of its row."""
+
+    generation_id: str
+
+
+class RestartServerJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kind `restart_server`: end the host of a server (`Job.server_id`), make it anew and boot its phones."""
+
+    generation_id: str
+
+
+class UpdateKeypairJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kind `update_keypair`: let another key pair into a server (`Job.server_id`)."""
+
+    keypair_name: str
+
+
+class ChangeServerModelJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kind `change_server_model`: give a server (`Job.server_id`) other flavors; its phones keep their data."""
+
+    generation_id: str
+    server_model_name: str
+    phone_model_name: str
+    old_server_model_name: str
+    old_phone_model_name: str

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, update
 
 from opencph.fleet import Fleet
 from opencph.fleet.payloads import RESET_PHONE, RESTART_PHONE, STOP_PHONE, ResetPhoneJob, RestartPhoneJob, StopPhoneJob
-from opencph.fleet.statuses import PhoneStatus, ServerStatus
+from opencph.fleet.phone_batches import Phone, merged, read, ready
+from opencph.fleet.statuses import PhoneStatus
 from opencph.fleet.times import now_ms
 from opencph.iam import Caller
 from opencph.jobs import NewJob, queue
 from opencph.store import tables
-from opencph.store.database import Query, command, in_list, json_list
+from opencph.store.database import command, in_list, json_list
 from opencph.wire.errors import CphError, shown
 from opencph.wire.phones import (
     PhoneJob,
@@ -27,37 +26,11 @@ from opencph.wire.phones import (
 )
 from opencph.wire.properties import check_properties
 
-#: What may be restarted, reset or stopped: running and stopped phones (CPS.0165), and those whose last job failed or whose host
-#: died, for there is no other way to bring them back.
-SETTLED = frozenset(
-    {
-        PhoneStatus.RUNNING,
-        PhoneStatus.STOPPED,
-        PhoneStatus.RESET_FAILED,
-        PhoneStatus.RESTART_FAILED,
-        PhoneStatus.ABNORMAL,
-        PhoneStatus.STOP_FAILED,
-    }
-)
-
-_PHONE_ID = re.compile(r"[0-9a-f]{32}")
-
 
 class _Wanted(NamedTuple):
     phone_id: str
     property: str  # "" when none is given
     clear_history: bool
-
-
-class _Phone(NamedTuple):
-    phone_id: str
-    server_id: str
-    generation_id: str
-    phone_model_name: str
-    status: int
-    server_status: int
-    property: str
-    custom_property: str
 
 
 class _Kind(NamedTuple):
@@ -70,22 +43,6 @@ _RESTART = _Kind(RESTART_PHONE, RestartPhoneJob, PhoneStatus.RESTARTING)
 _RESET = _Kind(RESET_PHONE, ResetPhoneJob, PhoneStatus.RESETTING)
 _STOP = _Kind(STOP_PHONE, StopPhoneJob, PhoneStatus.STOPPING)
 
-_PHONES: Query[_Phone] = Query(
-    select(
-        tables.phones.c.phone_id,
-        tables.phones.c.server_id,
-        tables.phones.c.generation_id,
-        tables.generations.c.phone_model_name,
-        tables.phones.c.status,
-        tables.servers.c.status,
-        tables.phones.c.property,
-        tables.phones.c.custom_property,
-    )
-    .join(tables.servers, tables.servers.c.generation_id == tables.phones.c.generation_id)  # those that serve, and no others
-    .join(tables.generations, tables.generations.c.generation_id == tables.phones.c.generation_id)
-    .where(tables.phones.c.project_id == bindparam("of_project"), in_list(tables.phones.c.phone_id, "phone_ids")),
-    _Phone,
-)
 _SET_STATUS = command(
     update(tables.phones)
     .where(in_list(tables.phones.c.phone_id, "phone_ids"))
@@ -132,19 +89,17 @@ def _accept(
     fleet: Fleet, caller: Caller, request_id: str, kind: _Kind, wanted: Sequence[_Wanted], image_id: str | None
 ) -> PhoneJobsResponse:
     """One transaction of few statements for any number of phones: either every accepted phone has its job and status, or none."""
-    well_formed = [one.phone_id for one in wanted if _PHONE_ID.fullmatch(one.phone_id)]
     with fleet.database.write() as tx:
         tx.lock("placement")  # a change of the server is accepted before this call or after it
-        rows = tx.rows(_PHONES, of_project=caller.project_id, phone_ids=json_list(well_formed))
-        phones = {phone.phone_id: phone for phone in rows}
+        phones = read(tx, caller.project_id, [one.phone_id for one in wanted])
         if image_id is not None:
-            _check_image(fleet, image_id, rows)
+            _check_image(fleet, image_id, phones.values())
         taken: set[str] = set()
         properties: list[dict[str, str]] = []
-        items: list[PhoneJob | _Phone] = []  # a refusal, or the phone that gets a job
+        items: list[PhoneJob | Phone] = []  # a refusal, or the phone that gets a job
         for one in wanted:
             try:
-                phone = _ready(phones.get(one.phone_id), one.phone_id, taken)
+                phone = ready(phones.get(one.phone_id), one.phone_id, taken)
                 changed = _merged(phone, one)
             except CphError as error:
                 items.append(PhoneJob(phone_id=one.phone_id, error_code=error.code, error_msg=error.message))
@@ -167,7 +122,7 @@ def _accept(
                         payload=kind.payload(generation_id=item.generation_id),
                     )
                     for item in items
-                    if isinstance(item, _Phone)
+                    if isinstance(item, Phone)
                 ],
             )
         )
@@ -183,7 +138,7 @@ def _accept(
     return PhoneJobsResponse(request_id=request_id, jobs=answers)
 
 
-def _check_image(fleet: Fleet, image_id: str, phones: Sequence[_Phone]) -> None:
+def _check_image(fleet: Fleet, image_id: str, phones: Iterable[Phone]) -> None:
     """`image_id` is the whole call's: it must exist, and fit the flavor of every phone that is there."""
     if image_id not in fleet.catalogue.images:
         raise CphError("CPS.0166", f"there is no image_id {shown(image_id)}; list them with GET phone-images")
@@ -191,24 +146,7 @@ def _check_image(fleet: Fleet, image_id: str, phones: Sequence[_Phone]) -> None:
         fleet.catalogue.image_for(image_id, phone_model_name)
 
 
-def _ready(phone: _Phone | None, phone_id: str, taken: set[str]) -> _Phone:
-    """The phone, when it may be worked on. Raises CphError with the item's own code (cph-api.md 7.3)."""
-    if phone is None:
-        if not _PHONE_ID.fullmatch(phone_id):
-            raise CphError("CPS.0004", f"phone_id {shown(phone_id)} must be 32 characters of 0-9 and a-f")
-        raise CphError("CPS.0005", f"there is no phone {phone_id} in this project")
-    if phone_id in taken:
-        raise CphError("CPS.0165", f"phone {phone_id} is named twice; its first item is being worked on")
-    if phone.server_status == ServerStatus.FROZEN or phone.status == PhoneStatus.FROZEN:
-        raise CphError("CPS.0053", f"phone {phone_id}")
-    if phone.server_status not in (ServerStatus.NORMAL, ServerStatus.ABNORMAL):
-        raise CphError("CPS.0099", f"server {phone.server_id} has status {phone.server_status}; wait until it is 5")
-    if phone.status not in SETTLED:
-        raise CphError("CPS.0165", f"phone {phone_id} has status {phone.status}; wait until its job has ended")
-    return phone
-
-
-def _merged(phone: _Phone, wanted: _Wanted) -> tuple[str, str] | None:
+def _merged(phone: Phone, wanted: _Wanted) -> tuple[str, str] | None:
     """(property, custom_property) as they become: given keys over those the phone has. None when nothing changes.
 
     Raises CphError CPS.0078, CPS.0163 or CPS.0164 when the given text cannot be used.
@@ -220,8 +158,4 @@ def _merged(phone: _Phone, wanted: _Wanted) -> tuple[str, str] | None:
     if not wanted.property:
         return old, custom
     check_properties(wanted.property)
-    if not old:
-        return wanted.property, custom
-    before: dict[str, object] = json.loads(old)
-    given: dict[str, object] = json.loads(wanted.property)
-    return json.dumps({**before, **given}, ensure_ascii=False, separators=(",", ":")), custom
+    return merged(old, wanted.property), custom

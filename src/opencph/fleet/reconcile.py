@@ -40,7 +40,7 @@ RECONCILE_SECONDS = 4.0
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 2.0, 60.0
 
 #: Servers that are not being created, changed or deleted.
-SETTLED = frozenset({ServerStatus.NORMAL, ServerStatus.ABNORMAL, ServerStatus.FROZEN})
+SETTLED: frozenset[int | None] = frozenset({ServerStatus.NORMAL, ServerStatus.ABNORMAL, ServerStatus.FROZEN})
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""Servers as their owner sees them: list and detail. What a server shows is its row and the generation it points at."""
+"""Servers as their owner sees them: list, detail and name. What a server shows is its row and the generation it points at."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select, update
 
 from opencph.fleet.filters import contains, fuzzy, given
-from opencph.fleet.times import utc_text
+from opencph.fleet.ids import default_security_group_id
+from opencph.fleet.statuses import ServerStatus
+from opencph.fleet.times import now_ms, utc_text
 from opencph.store import tables
-from opencph.store.database import Query, Transaction, Value, in_list, json_list, scalar
+from opencph.store.database import Query, StoreConflictError, Transaction, Value, command, in_list, json_list, scalar
 from opencph.wire.errors import CphError
+from opencph.wire.server_actions import UpdateServerNameRequest, UpdateServerNameResponse
 from opencph.wire.servers import (
     Address,
     ListCloudPhoneServersQuery,
@@ -126,6 +129,12 @@ _BANDWIDTH = Query(
     _BandwidthRow,
 )
 
+_RENAME = command(
+    update(tables.servers)
+    .where(_s.server_id == bindparam("of_server"), _s.project_id == bindparam("of_project"), _s.status != ServerStatus.DELETED)
+    .values(name=bindparam("new_name"), update_ms=bindparam("now"))
+)
+
 _FILTERS: dict[str, ColumnElement[bool]] = {
     "server_name": contains(_s.name, "server_name"),
     "server_id": _s.server_id == bindparam("server_id"),
@@ -203,10 +212,28 @@ def show_cloud_phone_server_detail(
         share_volume_info=_share_volume(row),
         network_version=NETWORK_VERSION,
         enterprise_project_id=row.enterprise_project_id,
-        security_groups=[],
+        security_groups=[default_security_group_id(caller.project_id)],
         create_time=utc_text(row.create_ms),
         update_time=utc_text(row.update_ms),
     )
+
+
+def update_server_name(
+    fleet: Fleet, caller: Caller, request_id: str, server_id: str, body: UpdateServerNameRequest
+) -> UpdateServerNameResponse:
+    """Rename a server; its phones keep their names (cph-api.md section 4, number 5).
+
+    Raises CPS.0015, and CPS.0087 for a name that another server of the project has.
+    """
+    try:
+        with fleet.database.write() as tx:
+            renamed = tx.run(_RENAME, of_server=server_id, of_project=caller.project_id, new_name=body.server_name, now=now_ms())
+    except StoreConflictError:
+        taken = f"server_name: this project has a server {body.server_name!r} already; choose another name"
+        raise CphError("CPS.0087", taken) from None
+    if not renamed:
+        raise CphError("CPS.0015", f"server_id {server_id} does not exist in this project")
+    return UpdateServerNameResponse(request_id=request_id)
 
 
 def _addresses(tx: Transaction, generation_ids: list[str]) -> dict[str, list[Address]]:

@@ -16,6 +16,7 @@ class ServerStatus:
     FROZEN: Final = 8
     STOPPED: Final = 10
     STOP_FAILED: Final = 12
+    STARTING: Final = 13  # here: is being restarted
 
 
 class PhoneStatus:

@@ -31,9 +31,10 @@ PLATFORM_DEFAULTS: Mapping[str, str] = {
     "ro.horizontal.screen": "0",
     "ro.com.cph.sfs_enable": "0",
     "qemu.hw.mainkeys": "0",
+    "sys.cph.traffic_type": "direct",
 }
 # cph-api.md 10.7: these act at once, all others at the next boot
-AT_ONCE = frozenset(("ro.permission.changed", "ro.install.auto", "com.cph.cam_local_pic_path"))
+AT_ONCE = frozenset(("ro.permission.changed", "ro.install.auto", "com.cph.cam_local_pic_path", "sys.cph.traffic_type"))
 
 COMMON: Mapping[str, str] = {
     "dalvik.vm.heapsize": "512m",
@@ -159,6 +160,8 @@ class Properties:
         for name in AT_ONCE:
             if name in self._current.properties:
                 values[name] = self._current.properties[name]
+            else:
+                values.pop(name, None)
         return values
 
     def set(self, name: str, value: str) -> str | None:

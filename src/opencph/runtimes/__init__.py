@@ -91,6 +91,10 @@ class Runtime(Protocol):
         """New properties, name, image or disk size. Acts at once where a phone can (name, size), else at its next boot."""
         ...
 
+    async def power_off(self, generation_id: str) -> None:
+        """Stop everything of the generation, the process or pod that carries it included; data is kept. `create` makes it anew."""
+        ...
+
     async def remove(self, generation_id: str) -> None:
         """Stop everything of the generation and delete its data. Unknown generations are removed already."""
         ...

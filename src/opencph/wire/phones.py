@@ -154,6 +154,41 @@ class PhoneJobsResponse(msgspec.Struct, frozen=True, kw_only=True):
     jobs: list[PhoneJob]
 
 
+class UpdatePhoneNameRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """PUT /v1/{project_id}/cloud-phone/phones/{phone_id}."""
+
+    phone_name: str
+
+
+class UpdatePhoneNameResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """The phone has its new name."""
+
+    request_id: str
+
+
+class UpdateProperty(msgspec.Struct, frozen=True, kw_only=True):
+    """New properties of one phone. Values are checked per phone: a fault of one leaves the others alone."""
+
+    phone_id: str
+    property: str  # JSON object text, "" for none
+    custom_property: dict[str, str] = {}
+
+
+class UpdateCloudPhonePropertyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /v1/{project_id}/cloud-phone/phones/batch-update-property."""
+
+    phones: tuple[UpdateProperty, ...]  # at least one
+
+
+class ImportTrafficRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /v1/{project_id}/cloud-phone/phones-traffic."""
+
+    traffic_type: str  # direct | routing
+    phone_ids: tuple[str, ...]  # 1 to 100
+
+
 RestartCloudPhoneResponse = PhoneJobsResponse
 ResetCloudPhoneResponse = PhoneJobsResponse
 StopCloudPhoneResponse = PhoneJobsResponse
+UpdateCloudPhonePropertyResponse = PhoneJobsResponse
+ImportTrafficResponse = PhoneJobsResponse

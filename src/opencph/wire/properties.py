@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -10,6 +11,11 @@ from opencph.wire.errors import CphError, shown
 
 #: Longest `property` text of a purchase or a change, in characters (seed page).
 PROPERTY_MAX_CHARACTERS = 8192
+#: Largest `property` and `custom_property` of one phone together (cph-api.md section 4, number 23).
+PROPERTIES_MAX_BYTES = 7800
+#: What Android itself allows ("OS properties must follow OS rules"); the value of a name in `ro.` may be longer.
+CUSTOM_NAME = re.compile(r"[A-Za-z0-9_\-@:]+(\.[A-Za-z0-9_\-@:]+)*")
+CUSTOM_VALUE_MAX_BYTES = 91
 
 _FLAG = (re.compile(r"[01]"), "must be 0 or 1")
 _SIM = (re.compile(r"[A-Za-z,]{0,10}"), "must be at most 10 letters and commas")
@@ -94,6 +100,24 @@ def check_properties(text: str) -> dict[str, str]:
     if not isinstance(given, dict):
         raise CphError("CPS.0078", "property must be a JSON object in a string")
     return {key: _check_value(key, value) for key, value in given.items()}
+
+
+def check_custom_properties(given: Mapping[str, str]) -> None:
+    """Check user-defined properties: Android's rules, and the documented ones for the names that have some.
+
+    Raises CphError CPS.0164.
+    """
+    for key, value in given.items():
+        if CUSTOM_NAME.fullmatch(key) is None:
+            rule = "custom_property names are letters, digits, - _ @ : in parts that single dots separate"
+            raise CphError("CPS.0164", rule, subject=shown(key)[1:-1])
+        if key in RULES:
+            _check_value(key, value)
+        if "\0" in value:
+            raise CphError("CPS.0164", f"{shown(value)} must not contain the character U+0000", subject=key)
+        if not key.startswith("ro.") and len(value.encode()) > CUSTOM_VALUE_MAX_BYTES:
+            said = f"its value has {len(value.encode())} bytes: at most {CUSTOM_VALUE_MAX_BYTES} bytes"
+            raise CphError("CPS.0164", said, subject=shown(key)[1:-1])
 
 
 def _check_value(key: str, value: object) -> str:

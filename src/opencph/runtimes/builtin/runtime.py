@@ -105,6 +105,10 @@ class BuiltinRuntime:
                 with suppress(_HostDiedError):  # the next one reads the file
                     await self._ask(connection, control.Update(phones=configs), ANSWER_SECONDS)
 
+    async def power_off(self, generation_id: str) -> None:
+        async with self._turn(generation_id):
+            await self._end_host(generation_id)
+
     async def remove(self, generation_id: str) -> None:
         async with self._turn(generation_id):
             await self._end_host(generation_id)

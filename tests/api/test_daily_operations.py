@@ -1,0 +1,144 @@
+"""Daily operations through the vendor's SDK: names, restart, key pairs, flavors, properties, traffic. No worker runs here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import huaweicloudsdkcph.v1 as cph
+import pytest
+
+from api.test_operations import HEX_ID, UNKNOWN, client, make_normal, refused
+
+if TYPE_CHECKING:
+    from api.api_service import Service
+
+__all__ = ["client"]
+
+
+@pytest.fixture(scope="module")
+def server_id(service: Service, client: Any) -> str:
+    """A server that is normal."""
+    body = service.purchase(server_name="daily")
+    (found,) = client.create_net2_cloud_phone_server(cph.CreateNet2CloudPhoneServerRequest(body=body)).server_ids
+    make_normal(service, found)
+    return str(found)
+
+
+@pytest.fixture(scope="module")
+def phone_ids(client: Any, server_id: str) -> list[str]:
+    found = client.list_cloud_phones(cph.ListCloudPhonesRequest(server_id=server_id, limit=5))
+    return [phone.phone_id for phone in found.phones]
+
+
+def test_servers_and_phones_are_renamed(client: Any, server_id: str, phone_ids: list[str]) -> None:
+    def rename(server_id: str, name: str) -> Any:
+        body = cph.UpdateServerNameRequestBody(server_name=name)
+        return cph.UpdateServerNameRequest(server_id=server_id, body=body)
+
+    assert HEX_ID.fullmatch(client.update_server_name(rename(server_id, "每日_x-1")).request_id)
+    shown = client.show_cloud_phone_server_detail(cph.ShowCloudPhoneServerDetailRequest(server_id=server_id))
+    assert shown.server_name == "每日_x-1"
+    for name in ("", "a b", "x" * 61, "x.y"):
+        assert refused(client.update_server_name, rename(server_id, name)).error_code == "CPS.0087"
+    unknown = refused(client.update_server_name, rename(UNKNOWN, "x"))
+    assert (unknown.status_code, unknown.error_code) == (404, "CPS.0015")
+
+    def rename_phone(phone_id: str, name: str) -> Any:
+        return cph.UpdatePhoneNameRequest(phone_id=phone_id, body=cph.UpdatePhoneNameRequestBody(phone_name=name))
+
+    assert HEX_ID.fullmatch(client.update_phone_name(rename_phone(phone_ids[0], "x" * 60)).request_id)
+    assert client.show_cloud_phone_detail(cph.ShowCloudPhoneDetailRequest(phone_id=phone_ids[0])).phone_name == "x" * 60
+    for name in ("", "a b", "x" * 61):
+        assert refused(client.update_phone_name, rename_phone(phone_ids[0], name)).error_code == "CPS.0025"
+    unknown = refused(client.update_phone_name, rename_phone(UNKNOWN, "x"))
+    assert (unknown.status_code, unknown.error_code) == (404, "CPS.0005")
+
+
+def test_a_name_that_another_server_has_is_refused(service: Service, client: Any, server_id: str) -> None:
+    client.create_net2_cloud_phone_server(cph.CreateNet2CloudPhoneServerRequest(body=service.purchase(server_name="taken")))
+    request = cph.UpdateServerNameRequest(server_id=server_id, body=cph.UpdateServerNameRequestBody(server_name="taken"))
+    assert refused(client.update_server_name, request).error_code == "CPS.0087"
+
+
+def test_properties_are_updated(client: Any, phone_ids: list[str]) -> None:
+    body = {
+        "phones": [
+            {"phone_id": phone_ids[1], "property": '{"com.cph.mainkeys":1}', "custom_property": {"my.own": "value"}},
+            {"phone_id": UNKNOWN, "property": "{}"},
+        ]
+    }
+    jobs = client.update_cloud_phone_property(cph.UpdateCloudPhonePropertyRequest(body=body)).jobs
+    assert HEX_ID.fullmatch(jobs[0].job_id) and jobs[0].error_code is None
+    assert (jobs[1].job_id, jobs[1].error_code) == (None, "CPS.0005")
+    shown = client.show_cloud_phone_detail(cph.ShowCloudPhoneDetailRequest(phone_id=phone_ids[1]))
+    assert shown._property == '{"com.cph.mainkeys":1}' and shown.custom_property == {"my.own": "value"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "CPS.0077"),
+        ({"phones": []}, "CPS.0077"),
+        ({"phones": [{"phone_id": UNKNOWN}]}, "CPS.0078"),
+        ({"phones": [{"phone_id": UNKNOWN, "property": 1}]}, "CPS.0078"),
+        ({"phones": [{"phone_id": UNKNOWN, "property": "", "custom_property": {"a": 1}}]}, "CPS.0078"),
+    ],
+)
+def test_a_body_of_properties_with_a_wrong_form_is_refused(client: Any, body: object, code: str) -> None:
+    assert refused(client.update_cloud_phone_property, cph.UpdateCloudPhonePropertyRequest(body=body)).error_code == code
+
+
+def test_the_traffic_of_phones_is_routed(client: Any, phone_ids: list[str]) -> None:
+    def route(**body: object) -> Any:
+        return cph.ImportTrafficRequest(body=body)
+
+    (job,) = client.import_traffic(route(traffic_type="routing", phone_ids=[phone_ids[2]])).jobs
+    assert HEX_ID.fullmatch(job.job_id)
+    shown = client.show_cloud_phone_detail(cph.ShowCloudPhoneDetailRequest(phone_id=phone_ids[2]))
+    assert shown.traffic_type == "routing"
+    assert refused(client.import_traffic, route(traffic_type="sideways", phone_ids=phone_ids)).error_code == "CPS.0116"
+    assert refused(client.import_traffic, route(traffic_type="direct", phone_ids=[])).error_code == "CPS.0009"
+    many = route(traffic_type="direct", phone_ids=[UNKNOWN] * 101)
+    assert refused(client.import_traffic, many).error_code == "CPS.0190"
+
+
+def test_key_pairs_and_restarts_are_accepted_per_server(service: Service, client: Any, server_id: str) -> None:
+    body = {
+        "servers": [
+            {"server_id": server_id, "keypair_name": service.credentials["keypair_name"]},
+            {"server_id": UNKNOWN, "keypair_name": "x"},
+        ]
+    }
+    jobs = client.update_keypair(cph.UpdateKeypairRequest(body=body)).jobs
+    assert HEX_ID.fullmatch(jobs[0].job_id) and jobs[0].server_id == server_id
+    assert (jobs[1].server_id, jobs[1].error_code) == (UNKNOWN, "CPS.0015")
+    assert refused(client.update_keypair, cph.UpdateKeypairRequest(body={"servers": []})).error_code == "CPS.0095"
+    missing = {"servers": [{"server_id": server_id}]}
+    assert refused(client.update_keypair, cph.UpdateKeypairRequest(body=missing)).error_code == "CPS.0068"
+    make = cph.RestartCloudPhoneServerRequest
+    (job,) = client.restart_cloud_phone_server(make(body={"server_ids": [server_id]})).jobs
+    assert HEX_ID.fullmatch(job.job_id)
+    shown = client.show_cloud_phone_server_detail(cph.ShowCloudPhoneServerDetailRequest(server_id=server_id))
+    assert shown.status == 13
+    make_normal(service, server_id)
+    assert refused(client.restart_cloud_phone_server, make(body={"server_ids": []})).error_code == "CPS.0095"
+    many = make(body={"server_ids": [UNKNOWN] * 101})
+    assert refused(client.restart_cloud_phone_server, many).error_code == "CPS.0096"
+
+
+def test_another_flavor_is_ordered(service: Service, client: Any, server_id: str) -> None:
+    def order(**changes: object) -> Any:
+        body = {
+            "server_id": server_id,
+            "server_model_name": "physical.kg1.4xlarge.cp",
+            "phone_model_name": "kg1.cp.c20.d64SSD.e1v1",
+            "extend_param": {"is_auto_pay": 1},
+        }
+        return cph.ChangeCloudPhoneServerModelRequest(body={**body, **changes})
+
+    call = client.change_cloud_phone_server_model
+    assert refused(call, order()).error_code == "CPS.0089"  # it has these flavors already
+    assert refused(call, order(server_id=UNKNOWN)).error_code == "CPS.0015"
+    assert refused(call, order(server_model_name="")).error_code == "CPS.0088"
+    assert refused(call, order(phone_model_name="kg1.cp.c100.d10SSD.e1v1")).error_code == "CPS.0028"
+    assert refused(call, order(extend_param={"is_auto_pay": 2})).error_code == "CPS.0060"
