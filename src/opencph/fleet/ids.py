@@ -32,3 +32,13 @@ def product_id(server_model_name: str, phone_model_name: str) -> str:
     """The product a pair of flavors is: `OFFI` and 18 digits (cph-api.md section 5), always the same for the same pair."""
     digest = blake2b(f"{server_model_name}/{phone_model_name}".encode(), digest_size=8).digest()
     return f"OFFI{int.from_bytes(digest, 'big') % 10**18:018d}"
+
+
+def derived_uuid(what: str, of: str) -> str:
+    """A UUID that is always the same for the same thing: for ids that clients expect and nothing here needs."""
+    return str(uuid.UUID(bytes=blake2b(f"{what} {of}".encode(), digest_size=16).digest(), version=4))
+
+
+def default_security_group_id(project_id: str) -> str:
+    """The security group that every project has."""
+    return derived_uuid("default security group", project_id)

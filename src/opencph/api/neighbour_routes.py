@@ -1,0 +1,35 @@
+"""The part of the route table that is not CPH's: VPC, EIP, key pairs, billing. `routes` joins it to the rest."""
+
+from __future__ import annotations
+
+from opencph.api import vpc
+from opencph.api.routing import Route
+
+_V1 = "/v1/{project_id}"
+_V20 = "/v2.0/{project_id}"
+_V3 = "/v3/{project_id}"
+
+NEIGHBOUR_ROUTES: tuple[Route, ...] = (
+    # VPC
+    Route("CreateVpc", "POST", f"{_V1}/vpcs", vpc.create_vpc, writes=True),
+    Route("ListVpcs", "GET", f"{_V1}/vpcs", vpc.list_vpcs),
+    Route("ShowVpc", "GET", f"{_V1}/vpcs/{{vpc_id}}", vpc.show_vpc),
+    Route("ShowVpcV3", "GET", f"{_V3}/vpc/vpcs/{{vpc_id}}", vpc.show_vpc_v3),
+    Route("UpdateVpc", "PUT", f"{_V1}/vpcs/{{vpc_id}}", vpc.update_vpc, writes=True),
+    Route("DeleteVpc", "DELETE", f"{_V1}/vpcs/{{vpc_id}}", vpc.delete_vpc, writes=True),
+    Route("CreateSubnet", "POST", f"{_V1}/subnets", vpc.create_subnet, writes=True),
+    Route("ListSubnets", "GET", f"{_V1}/subnets", vpc.list_subnets),
+    Route("ShowSubnet", "GET", f"{_V1}/subnets/{{subnet_id}}", vpc.show_subnet),
+    Route("UpdateSubnet", "PUT", f"{_V1}/vpcs/{{vpc_id}}/subnets/{{subnet_id}}", vpc.update_subnet, writes=True),
+    Route("UpdateSubnetWithoutVpc", "PUT", f"{_V1}/subnets/{{subnet_id}}", vpc.update_subnet_without_vpc, writes=True),
+    Route("DeleteSubnet", "DELETE", f"{_V1}/vpcs/{{vpc_id}}/subnets/{{subnet_id}}", vpc.delete_subnet, writes=True),
+    Route("DeleteSubnetWithoutVpc", "DELETE", f"{_V1}/subnets/{{subnet_id}}", vpc.delete_subnet_without_vpc, writes=True),
+    Route("ShowVpcTags", "GET", f"{_V20}/vpcs/{{vpc_id}}/tags", vpc.show_vpc_tags),
+    Route("ShowSubnetTags", "GET", f"{_V20}/subnets/{{subnet_id}}/tags", vpc.show_subnet_tags),
+    Route("BatchCreateVpcTags", "POST", f"{_V20}/vpcs/{{vpc_id}}/tags/action", vpc.batch_create_vpc_tags, writes=True),
+    Route("BatchCreateSubnetTags", "POST", f"{_V20}/subnets/{{subnet_id}}/tags/action", vpc.batch_create_subnet_tags, writes=True),
+    Route("CreateSecurityGroup", "POST", f"{_V1}/security-groups", vpc.create_security_group, writes=True),
+    Route("ListSecurityGroups", "GET", f"{_V1}/security-groups", vpc.list_security_groups),
+    Route("ShowSecurityGroup", "GET", f"{_V1}/security-groups/{{security_group_id}}", vpc.show_security_group),
+    Route("DeleteSecurityGroup", "DELETE", f"{_V1}/security-groups/{{security_group_id}}", vpc.delete_security_group, writes=True),
+)
