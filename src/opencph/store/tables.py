@@ -79,6 +79,45 @@ access_keys = Table(
     Column("create_ms", BigInteger, nullable=False),
 )
 
+policies = Table(  # permissions of an operator's own making; grants name them as their role
+    "policies",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("document", Text, nullable=False),  # JSON: {"Version", "Statement": [{"Effect", "Action"}]}
+    Column("create_ms", BigInteger, nullable=False),
+    Column("update_ms", BigInteger, nullable=False),
+)
+
+call_windows = Table(  # the last calls of a user to an operation that may be called only so often
+    "call_windows",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    Column("calls", Text, nullable=False),  # JSON array of times in milliseconds, oldest first
+)
+
+audit = Table(  # every call that changes something, or was refused to
+    "audit",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("source", Text, nullable=False),  # api | cli
+    Column("user_id", Text, nullable=False),  # "" for the command line
+    Column("user_name", Text, nullable=False),
+    Column("project_id", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("resources", Text, nullable=False),  # JSON array of ids and names
+    Column("status", Integer, nullable=False),  # HTTP status of the answer
+    Column("error_code", Text, nullable=False),  # "" when nothing went wrong
+    Column("error_msg", Text, nullable=False),
+    Index("ix_audit_request", "request_id"),
+    Index("ix_audit_time", "time_ms"),
+    Index("ix_audit_project_seq", "project_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
 signing_keys = Table(  # keys of ours: token signatures, tickets
     "signing_keys",
     metadata,
@@ -229,6 +268,15 @@ servers = Table(
     sqlite_autoincrement=True,
 )
 
+server_tags = Table(
+    "server_tags",
+    metadata,
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), primary_key=True),
+    Column("tag_key", Text, primary_key=True),
+    Column("tag_value", Text, nullable=False),
+    Index("ix_server_tags_key", "tag_key", "tag_value"),
+)
+
 # A server's incarnation on a host, with its own phones and addresses. A row *is* the reservation of quota and capacity.
 generations = Table(
     "generations",
@@ -334,7 +382,9 @@ buckets = Table(  # of object storage; the objects are in the store itself
     "buckets",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("domain_id", Text, ForeignKey("domains.domain_id"), nullable=False, index=True),  # every project of the account may use it
+    Column(
+        "domain_id", Text, ForeignKey("domains.domain_id"), nullable=False, index=True
+    ),  # every project of the account may use it
     Column("create_ms", BigInteger, nullable=False),
 )
 
