@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, wait_until
+from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones
 from gateway.ssh_client import Ssh, make_key
 
 once = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -177,7 +177,7 @@ def test_the_host_key_stays_the_same_after_a_restart(server: Server, ssh: Ssh, g
     assert len(set((ssh.directory / "known_hosts").read_text().splitlines())) == 1
 
 
-def test_at_a_change_the_tunnel_leads_to_the_new_phones_and_a_new_key_ends_it(
+def test_at_a_change_the_tunnel_leads_to_the_new_phones_and_a_new_key_is_for_new_connections(
     network: Network, server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones, tmp_path: Path
 ) -> None:
     new, new_vip = network.ip(), network.ip()
@@ -187,15 +187,18 @@ def test_at_a_change_the_tunnel_leads_to_the_new_phones_and_a_new_key_ends_it(
     old_port, new_port = ssh.tunnel(f"{server.phone}:5555", f"{new}:5555")
     assert Client(ssh.local, old_port).line() == f"{server.phone}:5555"
     assert Client(ssh.local, new_port).is_cut()
+    old = Client(ssh.local, old_port)
+    assert old.line() == f"{server.phone}:5555"
     revision = network.change(
         server.server_id, phone_ip_first=new, server_ip=new_vip, eip_id=server.eip_id, ports=PORTS, keypair_name="mine"
     )
     running.serves(revision)
+    assert old.is_cut()  # though the old phone is still there
     assert Client(ssh.local, new_port).line() == f"{new}:5555"
     assert Client(ssh.local, old_port).is_cut()
     network.keypair("mine", make_key(tmp_path / "new.pem"))
     running.serves()
-    assert wait_until(lambda: ssh.processes[0].poll() is not None, "the end of the tunnel")
+    assert Client(ssh.local, new_port).line() == f"{new}:5555"
     status, said = ssh.run("-N")
     assert status == 255
     assert "Permission denied" in said

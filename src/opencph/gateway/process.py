@@ -14,6 +14,7 @@ import structlog
 import uvloop
 
 from opencph.fleet.generation_routes import Route, mappings
+from opencph.gateway.bandwidth import Limits
 from opencph.gateway.listeners import Listeners
 from opencph.gateway.mappings import Mappings, mappings_of
 from opencph.gateway.relay import Relays
@@ -54,7 +55,8 @@ async def _serve(settings: Settings, database: Database, ready: Callable[[], Non
     listeners = Listeners()
     relays = Relays(on_no_descriptors=listeners.hold)
     serving = Mappings(listeners, relays)
-    tunnels = Tunnels(listeners, database, settings.ssh_port)
+    limits = Limits()
+    tunnels = Tunnels(listeners, limits, database, settings.ssh_port)
 
     async def apply(routes: list[Route]) -> None:
         wanted = mappings_of(routes)

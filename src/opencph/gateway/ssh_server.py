@@ -1,15 +1,21 @@
-"""One SSH client: who it is, what it may open, and the bytes of its forwards. Needs asyncssh; `tunnels` imports it late."""
+"""One SSH client: who it is and what it may open. How bytes travel is `ssh_lane`. Needs asyncssh; `tunnels` imports it late."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import asyncssh
 import structlog
 
+from opencph.gateway.bandwidth import Limit
+from opencph.gateway.relay import Address
+from opencph.gateway.ssh_forward import Forward, window_bytes
+from opencph.gateway.ssh_guard import KEYS_PER_CONNECTION, Guard
+from opencph.gateway.ssh_lane import DATA_BYTES, Lane, LaneConnection
 from opencph.sockets import do_not_pace
 
 if TYPE_CHECKING:
@@ -22,8 +28,15 @@ KEEPALIVE_SECONDS = 30
 KEEPALIVE_MISSES = 3
 CONNECT_SECONDS = 10.0
 FORWARDS_PER_CONNECTION = 1000
-#: What an SSH client may have in flight per forward; OpenSSH's own default.
-WINDOW_BYTES = 2 * 1024 * 1024
+#: The AEAD ciphers are moved by `ssh_lane`; the others are for old clients.
+CIPHERS = (
+    "chacha20-poly1305@openssh.com",
+    "aes256-gcm@openssh.com",
+    "aes128-gcm@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+)
 
 _logger = structlog.get_logger("opencph.gateway.ssh")
 
@@ -31,11 +44,21 @@ _logger = structlog.get_logger("opencph.gateway.ssh")
 class SshServer:
     """Speaks SSH on connections that were accepted elsewhere."""
 
-    def __init__(self, host_key: bytes, entrance: Callable[[str], Entrance | None], connections: dict[Connection, str]) -> None:
+    def __init__(
+        self,
+        host_key: bytes,
+        entrance: Callable[[str], Entrance | None],
+        limit: Callable[[str], Limit],
+        connections: dict[Connection, str],
+    ) -> None:
+        self._entrance, self._limit, self._connections = entrance, limit, connections
+        self._guard = Guard()
         self._options = asyncssh.SSHServerConnectionOptions(
-            server_factory=lambda: Connection(entrance, connections),
+            server_factory=asyncssh.SSHServer,  # `serve` gives each connection an owner of its own
             server_host_keys=[asyncssh.import_private_key(host_key)],
             server_version="OpenCPH",
+            encryption_algs=CIPHERS,
+            compression_algs=["none"],
             login_timeout=LOGIN_SECONDS,
             keepalive_interval=KEEPALIVE_SECONDS,
             keepalive_count_max=KEEPALIVE_MISSES,
@@ -51,30 +74,37 @@ class SshServer:
             line_editor=False,
         )
 
-    async def serve(self, sock: socket.socket, ip: str) -> None:
-        """Serve one client to its end. `ip` is the EIP it came in on."""
+    async def serve(self, sock: socket.socket, ip: str, logged_in: Callable[[], None]) -> None:
+        """Serve one client to its end. `ip` is the EIP it came in on; `logged_in` is called when it is in."""
+        owner = Connection(ip, self._entrance, self._limit(ip), self._guard, logged_in)
+        connection = LaneConnection(asyncio.get_running_loop(), self._options)
+        connection._protocol_factory = lambda: owner
+        self._connections[owner] = ip
         try:
-            connection = await asyncssh.run_server(sock, options=self._options)
-        except (asyncssh.Error, OSError, TimeoutError) as error:
-            _logger.info("ssh client not let in", address=ip, cause=str(error))
-            return
-        try:
-            await connection.wait_closed()
+            Lane(sock, connection).start()
+            await owner.ended
         finally:
+            del self._connections[owner]
             connection.abort()
 
 
 class Connection(asyncssh.SSHServer):
     """What one client may do: log in with the server's key, forward to the server's phones."""
 
-    def __init__(self, entrance: Callable[[str], Entrance | None], connections: dict[Connection, str]) -> None:
-        self._entrance = entrance
-        self._connections = connections
-        self._ip = ""
+    def __init__(
+        self, ip: str, entrance: Callable[[str], Entrance | None], limit: Limit, guard: Guard, logged_in: Callable[[], None]
+    ) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ip = ip
+        self._entrance, self._limit, self._guard, self._logged_in = entrance, limit, guard, logged_in
         self._user = ""
-        self._connection: asyncssh.SSHServerConnection | None = None
-        self.identity: tuple[str, str, str | None] | None = None
-        self.forwards = 0
+        self._peer = ""
+        self._keys: set[bytes] = set()
+        self._in = False
+        self._connection: LaneConnection | None = None
+        self._opening = 0  # forwards whose phone has not answered yet
+        found = entrance(ip)
+        self.identity = found.identity if found is not None else None
 
     def cut(self, reason: str) -> None:
         """End the connection and its forwards."""
@@ -82,30 +112,54 @@ class Connection(asyncssh.SSHServer):
             self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
             self._connection.abort()
 
+    def cut_what_moved(self) -> None:
+        """End the forwards that would lead elsewhere, or nowhere, if they were opened now."""
+        entrance = self._entrance(self._ip)
+        if self._connection is None or entrance is None:
+            return
+        for forward in list(self._connection.lane.forwards.values()):
+            if entrance.target(*forward.asked) != forward.target:
+                _logger.info("forward cut: the phone is gone", address=self._ip, to=_text(forward.asked))
+                forward.cut()
+
     # --- asyncssh.SSHServer ----------------------------------------
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._connection = conn
-        self._ip = conn.get_extra_info("sockname")[0]
-        entrance = self._entrance(self._ip)
-        self.identity = entrance.identity if entrance is not None else None
-        self._connections[self] = self._ip
+        self._connection = cast(LaneConnection, conn)
+        self._peer = conn.get_extra_info("peername")[0]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.pop(self, None)
-        if self.identity is not None:
-            _logger.info("tunnel closed", address=self._ip, server_id=self.identity[0], cause=str(exc) if exc else None)
+        cause = str(exc) if exc else None
+        if self._in and self.identity is not None:
+            _logger.info("tunnel closed", address=self._ip, server_id=self.identity[0], peer=self._peer, cause=cause)
+        else:
+            _logger.info("ssh client not let in", address=self._ip, peer=self._peer, user=self._user or None, cause=cause)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def begin_auth(self, username: str) -> bool:
+        if not self._user:
+            assert self._connection is not None
+            self._connection.send_auth_banner(BANNER)
         self._user = username
-        assert self._connection is not None
-        self._connection.send_auth_banner(BANNER)
         return True
 
     def public_key_auth_supported(self) -> bool:
         return True
 
-    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+    async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        if self._is_the_key(username, key):
+            return True
+        self._keys.add(key.public_data)
+        delay = self._guard.failed((self._peer, self._ip))
+        if delay:
+            _logger.warning("wrong keys: answers are delayed", address=self._ip, peer=self._peer, user=username, seconds=delay)
+            await asyncio.sleep(delay)
+        if len(self._keys) >= KEYS_PER_CONNECTION:
+            raise asyncssh.PermissionDenied(f"Too many authentication failures: {KEYS_PER_CONNECTION} keys")
+        return False
+
+    def _is_the_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         entrance = self._entrance(self._ip)
         if entrance is None or entrance.identity != self.identity or not entrance.route.public_key:
             return False
@@ -118,136 +172,60 @@ class Connection(asyncssh.SSHServer):
         return username in (project_id, project_id[:USER_CHARACTERS]) and key.public_data == expected.public_data
 
     def auth_completed(self) -> None:
-        assert self._connection is not None and self.identity is not None
-        peer = self._connection.get_extra_info("peername")
-        _logger.info("tunnel opened", address=self._ip, server_id=self.identity[0], user=self._user, peer=peer[0])
+        assert self.identity is not None
+        self._in = True
+        self._keys.clear()
+        self._guard.succeeded((self._peer, self._ip))
+        self._logged_in()
+        _logger.info("tunnel opened", address=self._ip, server_id=self.identity[0], user=self._user, peer=self._peer)
 
-    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> asyncssh.SSHTCPSession[bytes]:
-        entrance = self._entrance(self._ip)
-        target = entrance.target(dest_host, dest_port) if entrance is not None else None
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> tuple[asyncssh.SSHTCPChannel[bytes], asyncssh.SSHTCPSession[bytes]]:
+        entrance, asked = self._entrance(self._ip), (dest_host, dest_port)
+        target = entrance.target(*asked) if entrance is not None else None
         if target is None:
-            _logger.info("forward refused", address=self._ip, to=f"{dest_host}:{dest_port}")
+            _logger.info("forward refused", address=self._ip, to=_text(asked))
             raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED,
-                f"{dest_host}:{dest_port} is not a phone or an access address of this server",
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"{_text(asked)} is not a phone or an access address of this server"
             )
-        if self.forwards >= FORWARDS_PER_CONNECTION:
+        assert self._connection is not None
+        if len(self._connection.lane.forwards) + self._opening >= FORWARDS_PER_CONNECTION:
+            _logger.warning("forward refused: too many", address=self._ip, most=FORWARDS_PER_CONNECTION)
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_RESOURCE_SHORTAGE, f"at most {FORWARDS_PER_CONNECTION} forwards per connection"
             )
+        channel = self._connection.create_tcp_channel(window=window_bytes(self._limit), max_pktsize=DATA_BYTES)
         # asyncssh takes an awaitable here as well; its annotation does not say so
-        return cast("asyncssh.SSHTCPSession[bytes]", self._forward(target))
+        return channel, cast("asyncssh.SSHTCPSession[bytes]", self._forward(self._connection.lane, asked, target))
 
-    async def _forward(self, target: tuple[str, int]) -> asyncssh.SSHTCPSession[bytes]:
-        loop = asyncio.get_running_loop()
+    async def _forward(self, lane: Lane, asked: Address, target: Address) -> asyncssh.SSHTCPSession[bytes]:
+        self._opening += 1
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                _transport, phone = await loop.create_connection(_PhoneSide, *target)
+            sock = await _connect(target)
         except (OSError, TimeoutError) as error:
+            _logger.info("forward failed", address=self._ip, to=_text(asked), cause=str(error) or "the phone does not answer")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error) or "the phone does not answer") from error
-        return _ChannelSide(self, phone)
+        finally:
+            self._opening -= 1
+        return Forward(lane, sock, asked, target, self._limit)
 
 
-class _PhoneSide(asyncio.Protocol):
-    """The TCP connection to the phone."""
-
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.channel: asyncssh.SSHTCPChannel[bytes] | None = None
-        self.done = False  # it will send no more
-        self.client_done = False
-        self._early = bytearray()  # came before the channel was open: pausing does not stop the very first read
-        self._lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.pause_reading()  # until the channel is open
-        sock: socket.socket = transport.get_extra_info("socket")
+async def _connect(target: Address) -> socket.socket:
+    """Connect to a phone within CONNECT_SECONDS. Raises OSError, TimeoutError."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        do_not_pace(sock, sock.getpeername()[0])
-
-    def join(self, channel: asyncssh.SSHTCPChannel[bytes]) -> None:
-        """The channel is open: bytes may flow."""
-        assert self.transport is not None
-        self.channel = channel
-        if self._early:
-            channel.write(bytes(self._early))
-            self._early.clear()
-        if self.done:
-            channel.write_eof()
-        if self._lost:
-            channel.close()
-        else:
-            self.transport.resume_reading()
-
-    def data_received(self, data: bytes) -> None:
-        if self.channel is None:
-            self._early += data
-        elif not self.channel.is_closing():
-            self.channel.write(data)
-
-    def eof_received(self) -> bool:
-        self.done = True
-        if self.channel is not None and not self.channel.is_closing():
-            self.channel.write_eof()
-            self._close_when_done()
-        return True  # the other way stays open
-
-    def client_eof(self) -> None:
-        """The client will send no more."""
-        assert self.transport is not None
-        self.client_done = True
-        if not self.transport.is_closing():
-            self.transport.write_eof()
-            self._close_when_done()
-
-    def _close_when_done(self) -> None:
-        if self.done and self.client_done and self.channel is not None:
-            self.channel.close()
-
-    def pause_writing(self) -> None:
-        if self.channel is not None:
-            self.channel.pause_reading()
-
-    def resume_writing(self) -> None:
-        if self.channel is not None:
-            self.channel.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
-        if self.channel is not None:
-            self.channel.close()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        do_not_pace(sock, target[0])
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await asyncio.get_running_loop().sock_connect(sock, target)
+    except BaseException:
+        with suppress(OSError):
+            sock.close()
+        raise
+    return sock
 
 
-class _ChannelSide(asyncssh.SSHTCPSession[bytes]):
-    """The SSH channel to the client."""
-
-    def __init__(self, connection: Connection, phone: _PhoneSide) -> None:
-        self._connection = connection
-        self._phone = phone
-        assert phone.transport is not None
-        self._transport = phone.transport
-        connection.forwards += 1
-
-    def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
-        self._channel = chan
-
-    def session_started(self) -> None:
-        self._phone.join(self._channel)
-
-    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        self._transport.write(data)
-
-    def eof_received(self) -> bool:
-        self._phone.client_eof()
-        return True  # the other way stays open
-
-    def pause_writing(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connection.forwards -= 1
-        self._transport.close()
+def _text(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"

@@ -10,11 +10,13 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from opencph.fleet.generation_routes import Route
+from opencph.gateway.bandwidth import Limits
 from opencph.gateway.host_keys import host_key
 from opencph.gateway.listeners import Listeners
 from opencph.gateway.mappings import is_ours, mappings_of
@@ -24,8 +26,11 @@ from opencph.store.database import Database, StoreError
 if TYPE_CHECKING:
     from opencph.gateway.ssh_server import Connection, SshServer
 
-#: Connections to one EIP at a time.
-CONNECTIONS_PER_ADDRESS = 200
+#: Connections to one EIP at a time, and how many of them may be logging in; others wait for their turn.
+CONNECTIONS_PER_ADDRESS = 2000
+LOGINS_PER_ADDRESS = 50
+#: So long a client waits for its turn to log in.
+QUEUE_SECONDS = 60.0
 
 _logger = structlog.get_logger("opencph.gateway.ssh")
 
@@ -38,9 +43,9 @@ class Entrance:
         self._mapped: dict[Address, Address] | None = None
 
     @property
-    def identity(self) -> tuple[str, str, str | None]:
-        """What must stay the same for a connection to stay: the server, who may come in, and with which key."""
-        return self.route.server_id, self.route.project_id, self.route.public_key
+    def identity(self) -> tuple[str, str]:
+        """What must stay the same for a connection to stay: the server and its project. A new key is for new connections."""
+        return self.route.server_id, self.route.project_id
 
     def target(self, ip: str, port: int) -> Address | None:
         """Where a forward to `ip:port` ends: any port of a phone of this server, or what an own address maps it to."""
@@ -58,8 +63,9 @@ class Entrance:
 class Tunnels:
     """The SSH service on every EIP that is bound to a server with a key pair."""
 
-    def __init__(self, listeners: Listeners, database: Database, port: int) -> None:
+    def __init__(self, listeners: Listeners, limits: Limits, database: Database, port: int) -> None:
         self._listeners = listeners
+        self._limits = limits
         self._database = database
         self._port = port
         self._entrances: dict[str, Entrance] = {}  # by EIP
@@ -67,6 +73,7 @@ class Tunnels:
         self._starting = asyncio.Lock()
         self._connections: dict[Connection, str] = {}
         self._clients: Counter[str] = Counter()
+        self._logins: dict[str, asyncio.Semaphore] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def apply(self, routes: Iterable[Route]) -> None:
@@ -84,7 +91,9 @@ class Tunnels:
         for connection, ip in list(self._connections.items()):
             entrance = wanted.get(ip)
             if entrance is None or entrance.identity != connection.identity:
-                connection.cut("the server behind this address has changed")
+                connection.cut("this address does not lead to the server any more")
+            else:
+                connection.cut_what_moved()
         for ip in wanted.keys() - before.keys():
             self._listeners.want((ip, self._port), self._on_accept)
 
@@ -102,6 +111,9 @@ class Tunnels:
 
     def _on_accept(self, connection: socket.socket, address: Address) -> None:
         if self._clients[address[0]] >= CONNECTIONS_PER_ADDRESS:
+            _logger.warning("ssh client turned away: too many", address=address[0], most=CONNECTIONS_PER_ADDRESS)
+            with suppress(OSError):
+                connection.send(b"Too many connections to this address\r\n")
             connection.close()
             return
         self._clients[address[0]] += 1
@@ -111,16 +123,32 @@ class Tunnels:
 
     async def _greet(self, sock: socket.socket, ip: str) -> None:
         """Serve one client to its end."""
+        logins = self._logins.setdefault(ip, asyncio.Semaphore(LOGINS_PER_ADDRESS))
+        logging_in = False
+
+        def logged_in() -> None:
+            nonlocal logging_in
+            if logging_in:
+                logging_in = False
+                logins.release()
+
         try:
+            async with asyncio.timeout(QUEUE_SECONDS):
+                await logins.acquire()
+            logging_in = True
             server = await self._ssh_server()
-            await server.serve(sock, ip)
+            await server.serve(sock, ip, logged_in)
+        except TimeoutError:
+            _logger.warning("ssh client gave its turn up: too many log in at once", address=ip, most=LOGINS_PER_ADDRESS)
         except (StoreError, OSError) as error:
             _logger.warning("ssh", address=ip, error=str(error))
         finally:
+            logged_in()
             sock.close()
             self._clients[ip] -= 1
             if not self._clients[ip]:
                 del self._clients[ip]
+                self._logins.pop(ip, None)
 
     async def _ssh_server(self) -> SshServer:
         async with self._starting:
@@ -132,4 +160,4 @@ class Tunnels:
         """Takes some tenths of a second, for the import; until then the process does without asyncssh's memory."""
         from opencph.gateway.ssh_server import SshServer
 
-        return SshServer(host_key(self._database), self.entrance, self._connections)
+        return SshServer(host_key(self._database), self.entrance, self._limits.of, self._connections)
