@@ -115,14 +115,20 @@ class Edge:
                 if not caller.project_id:
                     raise CphError("CPS.0001", "the token is not for a project; get one with scope.project")
                 raise CphError("APIGW.0302", f"the credentials give no access to project {_shown(project_id)}")
-            if route.writes and not caller.may_write:
-                raise CphError("CPS.0001", f"the role {caller.role} may not call {route.operation}")
+            if not route.free and not caller.may(route.action):
+                forbidden = CphError("CPS.0001", f"the role {caller.role} does not allow {route.action or route.operation}")
+                if route.writes:
+                    call = Call(self.fleet, self.authenticator, caller, request_id, tuple(params), b"", content, headers)
+                    await asyncio.get_running_loop().run_in_executor(self._writes, refused, route, call, forbidden)
+                raise forbidden
         if body is not None and not body.taken:
             content = await body.read()
         call = Call(self.fleet, self.authenticator, caller, request_id, tuple(params), scope["query_string"], content, headers)
-        if self.reads_inline and not route.writes and not route.blocks:
+        if route.writes:
+            return await asyncio.get_running_loop().run_in_executor(self._writes, audited, route, call)
+        if self.reads_inline and not route.blocks and not (route.slow and route.slow(call)):
             return route.handler(call)
-        threads = self._writes if route.writes else self._slow if route.blocks else self._reads
+        threads = self._slow if route.blocks else self._reads
         return await asyncio.get_running_loop().run_in_executor(threads, route.handler, call)
 
     async def _authenticate(

@@ -15,6 +15,11 @@ def list_cloud_phones(call: Call) -> Result:
     return rules.list_cloud_phones(call.fleet, call.caller, call.request_id, query)
 
 
+def looks_at_every_phone(call: Call) -> bool:
+    """Whether the filters of ListCloudPhones are such that the database goes through all phones of the project."""
+    return b"status=" in call.raw_query or b"phone_name=" in call.raw_query
+
+
 def show_cloud_phone_detail(call: Call) -> Result:
     """GET /v1/{project_id}/cloud-phone/phones/{phone_id}."""
     phone_id = check_id(call.params[0], "CPS.0004", "phone_id")

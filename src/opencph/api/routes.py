@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opencph.api import health, identity, images, jobs, models, phones, servers
+from opencph.api import health, identity, images, jobs, models, phones, servers, tags
 from opencph.api.neighbour_routes import NEIGHBOUR_ROUTES
 from opencph.api.routing import Route
 
@@ -28,7 +28,7 @@ ROUTES: tuple[Route, ...] = (
     Route("DeleteCloudPhoneServer", "DELETE", f"{_V2}/servers", servers.delete_cloud_phone_server, writes=True),
     Route("ListCloudPhoneServerModels", "GET", f"{_V1}/server-models", models.list_cloud_phone_server_models),
     # phones
-    Route("ListCloudPhones", "GET", f"{_V1}/phones", phones.list_cloud_phones),
+    Route("ListCloudPhones", "GET", f"{_V1}/phones", phones.list_cloud_phones, slow=phones.looks_at_every_phone),
     Route("ShowCloudPhoneDetail", "GET", f"{_V1}/phones/{{phone_id}}", phones.show_cloud_phone_detail),
     Route("ListCloudPhoneModels", "GET", f"{_V1}/phone-models", models.list_cloud_phone_models),
     Route("RestartCloudPhone", "POST", f"{_V1}/phones/batch-restart", phones.restart_cloud_phone, writes=True),
@@ -48,6 +48,22 @@ ROUTES: tuple[Route, ...] = (
     # jobs
     Route("ShowJob", "GET", f"{_V1}/jobs/{{job_id}}", jobs.show_job),
     Route("ListJobs", "GET", f"{_V1}/jobs", jobs.list_jobs),
+    # tags
+    Route(  # and BatchDeleteTags: the body decides
+        "BatchCreateTags",
+        "POST",
+        "/v1/{project_id}/{resource_type}/{resource_id}/tags/action",
+        tags.batch_create_tags,
+        writes=True,
+    ),
+    Route("ListResourceTags", "GET", "/v1/{project_id}/{resource_type}/{resource_id}/tags", tags.list_resource_tags),
+    Route("ListProjectTags", "GET", "/v1/{project_id}/{resource_type}/tags", tags.list_project_tags),
+    Route(
+        "ListResourceInstances",
+        "POST",
+        "/v1/{project_id}/{resource_type}/resource_instances/action",
+        tags.list_resource_instances,
+    ),
     # identity
     Route(
         "KeystoneCreateUserTokenByPassword",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from opencph.api.call import Handler
+from opencph.api.call import Call, Handler
+from opencph.iam.actions import OWN, action_of
 
 PROJECT = "{project_id}"
 
@@ -19,13 +20,19 @@ class Route:
     method: str
     path: str
     handler: Handler
-    writes: bool = False  # needs the right to change things, and runs in a thread
+    writes: bool = False  # changes something: runs in a thread and goes on record
     blocks: bool = False  # changes nothing, but takes long enough to run in a thread
+    slow: Callable[[Call], bool] | None = None  # says of a call that it takes long enough to run in a thread
     auth: bool = True
     identity: bool = False  # errors in the identity service's shape
+    calls_per_minute: str = ""  # the setting that says how often one user may call it; "": as often as they like
     project: bool = field(init=False)
+    action: str = field(init=False)  # what policies call it
+    free: bool = field(init=False)  # needs no permission
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "action", action_of(self.operation, self.method, self.path))
+        object.__setattr__(self, "free", not self.auth or self.operation in OWN)
         object.__setattr__(self, "project", PROJECT in self.path)
         if self.project and self.path.split("/")[2] != PROJECT:
             raise ValueError(f"{self.path}: the project must be the second segment")

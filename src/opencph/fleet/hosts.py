@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
 from opencph.fleet.catalogue import Catalogue
 from opencph.fleet.times import now_ms
@@ -17,7 +17,7 @@ _h = tables.hosts.c
 _HOST_IDS: Query[str] = Query(select(_h.host_id), scalar)
 _INSERT = command(
     insert(tables.hosts).values(
-        {name: bindparam(name) for name in _h.keys()}  # noqa: SIM118 - a column collection, not a dict
+        {name: bindparam(name) for name in _h.keys() if name != "drained"}  # noqa: SIM118 - a column collection, not a dict
     )
 )
 _UPDATE = command(
@@ -28,7 +28,7 @@ _UPDATE = command(
         runtime=bindparam("runtime"),
         phone_capacity=bindparam("phone_capacity"),
         server_capacity=bindparam("server_capacity"),
-        state=bindparam("state"),
+        state=case((_h.drained == 1, "draining"), else_=bindparam("state")),
     )
 )
 _DRAIN = command(update(tables.hosts).where(_h.host_id == bindparam("of_host")).values(state="draining"))

@@ -244,6 +244,7 @@ hosts = Table(
     Column("server_capacity", Integer, nullable=False),
     Column("state", Text, nullable=False),  # active | draining
     Column("create_ms", BigInteger, nullable=False),
+    Column("drained", Integer, nullable=False, server_default=text("0")),  # 1: an operator drains it
 )
 
 # --- what ----------------------------------------
@@ -275,6 +276,68 @@ server_tags = Table(
     Column("tag_key", Text, primary_key=True),
     Column("tag_value", Text, nullable=False),
     Index("ix_server_tags_key", "tag_key", "tag_value"),
+)
+
+encode_servers = Table(  # of servers whose encode server was ever restarted; all others have epoch 0 and run
+    "encode_servers",
+    metadata,
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Integer, nullable=False),  # how often it was restarted; tickets of an older epoch are void
+    Column("status", Integer, nullable=False),  # 1 running, 3 restarting
+)
+
+images = Table(  # custom ones; public images are the catalogue's. The data is DATA/images/<image_id>.tar
+    "images",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("image_id", Text, nullable=False, unique=True),
+    Column("project_id", Text, ForeignKey("projects.project_id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("base_image_id", Text, nullable=False),  # the public image that its phones run
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("status", Integer, nullable=False),  # 0 creating, 1 usable, 2 failed
+    Column("create_ms", BigInteger, nullable=False),
+    Column("update_ms", BigInteger, nullable=False),
+    Index("ix_images_project_seq", "project_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+image_members = Table(  # the projects an image is shared with
+    "image_members",
+    metadata,
+    Column("image_id", Text, ForeignKey("images.image_id", ondelete="CASCADE"), primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.project_id"), primary_key=True),
+    Column("receive_status", Integer, nullable=False),  # 0 pending, 1 accepted, 2 rejected
+    Column("create_ms", BigInteger, nullable=False),
+    Column("update_ms", BigInteger, nullable=False),
+    Index("ix_image_members_project", "project_id"),
+)
+
+scheduled_events = Table(  # what is going to be done to servers, and waits for their owners' word; outlives its server
+    "scheduled_events",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("event_id", Text, nullable=False, unique=True),  # UUID
+    Column("project_id", Text, nullable=False),
+    Column("server_id", Text, nullable=False),
+    Column("server_name", Text, nullable=False),  # of the time of publishing, as the next
+    Column("server_model_name", Text, nullable=False),
+    Column("host_id", Text, nullable=False),
+    Column("type", Text, nullable=False),  # localdisk-recovery | system-maintenance
+    Column("authorization_type", Text),  # maintenance | redeploy; NULL: nobody has said
+    Column("state", Text, nullable=False),  # inquiring | scheduled | executing | completed | failed | canceled
+    Column("description", Text, nullable=False),
+    Column("job_id", Text),  # what executes it
+    Column("publish_ms", BigInteger, nullable=False),
+    Column("not_before_ms", BigInteger, nullable=False),
+    Column("not_after_ms", BigInteger, nullable=False),
+    Column("deadline_ms", BigInteger, nullable=False),  # not_before may not be later
+    Column("start_ms", BigInteger),
+    Column("finish_ms", BigInteger),
+    Index("ix_scheduled_events_project_seq", "project_id", "seq"),
+    Index("ix_scheduled_events_server", "server_id"),
+    Index("ix_scheduled_events_state", "state"),
+    sqlite_autoincrement=True,
 )
 
 # A server's incarnation on a host, with its own phones and addresses. A row *is* the reservation of quota and capacity.

@@ -12,6 +12,7 @@ from opencph.wire.jobs import ListJobsQuery
 from opencph.wire.models import ListCloudPhoneModelsQuery, ListCloudPhoneServerModelsQuery
 from opencph.wire.phones import ListCloudPhonesQuery
 from opencph.wire.servers import ListCloudPhoneServersQuery
+from opencph.wire.tags import ListProjectTagsQuery
 
 Query = Mapping[str, str]
 
@@ -100,6 +101,11 @@ def list_jobs(query: Query) -> ListJobsQuery:
     if len(request_ids) > REQUEST_IDS_MAX:
         raise CphError("CPS.0161", f"request_ids has {len(request_ids)} ids: at most {REQUEST_IDS_MAX}")
     return ListJobsQuery(request_ids=request_ids, offset=_offset(query), limit=_limit(query, LIMIT_MAX))
+
+
+def list_project_tags(query: Query) -> ListProjectTagsQuery:
+    """Check the query of ListProjectTags."""
+    return ListProjectTagsQuery(offset=_offset(query), limit=_limit(query, LIMIT_MAX))
 
 
 def _integer(query: Query, field: str, code: str, *, low: int = -(2**62), high: int = 2**62) -> int | None:
