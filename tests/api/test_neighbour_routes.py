@@ -13,7 +13,13 @@ from opencph.api.routing import Route
 
 #: routes that scripts and Terraform use and the SDK does not have
 WITHOUT_SDK = {"UpdateSubnetWithoutVpc", "DeleteSubnetWithoutVpc"}
-CLIENTS = (("huaweicloudsdkvpc.v2", "VpcClient"),)
+CLIENTS = (
+    ("huaweicloudsdkvpc.v2", "VpcClient"),
+    ("huaweicloudsdkeip.v2", "EipClient"),
+    ("huaweicloudsdkkps.v3", "KpsClient"),
+    ("huaweicloudsdkecs.v2", "EcsClient"),
+    ("huaweicloudsdkbss.v2", "BssClient"),
+)
 #: operations whose name another version of the same service has too
 V3 = {"ShowVpcV3": ("huaweicloudsdkvpc.v3", "VpcClient", "ShowVpc")}
 

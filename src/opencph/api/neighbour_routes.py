@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from opencph.api import vpc
+from opencph.api import keypairs, vpc
 from opencph.api.routing import Route
 
 _V1 = "/v1/{project_id}"
 _V20 = "/v2.0/{project_id}"
+_V21 = "/v2.1/{project_id}"
 _V3 = "/v3/{project_id}"
 
 NEIGHBOUR_ROUTES: tuple[Route, ...] = (
@@ -32,4 +33,14 @@ NEIGHBOUR_ROUTES: tuple[Route, ...] = (
     Route("ListSecurityGroups", "GET", f"{_V1}/security-groups", vpc.list_security_groups),
     Route("ShowSecurityGroup", "GET", f"{_V1}/security-groups/{{security_group_id}}", vpc.show_security_group),
     Route("DeleteSecurityGroup", "DELETE", f"{_V1}/security-groups/{{security_group_id}}", vpc.delete_security_group, writes=True),
+    # key pairs
+    Route("CreateKeypair", "POST", f"{_V3}/keypairs", keypairs.create_keypair, writes=True),
+    Route("ListKeypairs", "GET", f"{_V3}/keypairs", keypairs.list_keypairs),
+    Route("ListKeypairDetail", "GET", f"{_V3}/keypairs/{{keypair_name}}", keypairs.list_keypair_detail),
+    Route("UpdateKeypairDescription", "PUT", f"{_V3}/keypairs/{{keypair_name}}", keypairs.update_keypair_description, writes=True),
+    Route("DeleteKeypair", "DELETE", f"{_V3}/keypairs/{{keypair_name}}", keypairs.delete_keypair, writes=True),
+    Route("NovaCreateKeypair", "POST", f"{_V21}/os-keypairs", keypairs.nova_create_keypair, writes=True),
+    Route("NovaListKeypairs", "GET", f"{_V21}/os-keypairs", keypairs.nova_list_keypairs),
+    Route("NovaShowKeypair", "GET", f"{_V21}/os-keypairs/{{keypair_name}}", keypairs.nova_show_keypair),
+    Route("NovaDeleteKeypair", "DELETE", f"{_V21}/os-keypairs/{{keypair_name}}", keypairs.nova_delete_keypair, writes=True),
 )

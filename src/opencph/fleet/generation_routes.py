@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from opencph.fleet import addresses
 from opencph.fleet.generation_specs import StoredPort, stored_ports
@@ -15,7 +15,7 @@ from opencph.runtimes import ADB_PORT
 from opencph.store import tables
 from opencph.store.database import Query, Transaction
 
-_g, _a = tables.generations.c, tables.server_addresses.c
+_g, _a, _kept = tables.generations.c, tables.server_addresses.c, tables.kept_public_keys.c
 SERVING = "serving"
 
 
@@ -98,7 +98,7 @@ _ROUTES = Query(
         _g.phone_count_per_ip,
         _g.phone_ip_first,
         _g.ports,
-        tables.keypairs.c.public_key,
+        func.coalesce(_kept.public_key, tables.keypairs.c.public_key),
         _g.bandwidth_id,
         tables.bandwidths.c.size_mbit,
     )
@@ -106,7 +106,9 @@ _ROUTES = Query(
         _serving.outerjoin(
             tables.keypairs,
             (tables.keypairs.c.project_id == _g.project_id) & (tables.keypairs.c.name == _g.keypair_name),
-        ).outerjoin(tables.bandwidths, tables.bandwidths.c.bandwidth_id == _g.bandwidth_id)
+        )
+        .outerjoin(tables.kept_public_keys, (_kept.generation_id == _g.generation_id) & (_kept.keypair_name == _g.keypair_name))
+        .outerjoin(tables.bandwidths, tables.bandwidths.c.bandwidth_id == _g.bandwidth_id)
     )
     .where(_g.state == SERVING)
     .order_by(tables.servers.c.seq),

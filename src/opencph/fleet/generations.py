@@ -120,6 +120,7 @@ DELETE_PHONES = command(delete(tables.phones).where(_p.generation_id == _GENERAT
 DELETE_ADDRESSES = command(delete(tables.server_addresses).where(_a.generation_id == _GENERATION))
 DELETE_AUTO_EIPS = command(delete(tables.eips).where(tables.eips.c.generation_id == _GENERATION, tables.eips.c.auto_assigned == 1))
 FREE_OWN_EIPS = command(update(tables.eips).where(tables.eips.c.generation_id == _GENERATION).values(generation_id=None))
+DELETE_KEPT_KEYS = command(delete(tables.kept_public_keys).where(tables.kept_public_keys.c.generation_id == _GENERATION))
 DELETE_BANDWIDTH = command(delete(tables.bandwidths).where(tables.bandwidths.c.generation_id == _GENERATION))
 DELETE_GENERATION = command(delete(tables.generations).where(_g.generation_id == _GENERATION))
 GENERATION_SERVES = command(
@@ -271,7 +272,15 @@ def release(tx: Transaction, generation_id: str) -> None:
     """
     if tx.row(_PROJECT_OF, of_generation=generation_id) is None:
         return
-    for query in (DELETE_PHONES, DELETE_ADDRESSES, DELETE_AUTO_EIPS, FREE_OWN_EIPS, DELETE_BANDWIDTH, DELETE_GENERATION):
+    for query in (
+        DELETE_PHONES,
+        DELETE_ADDRESSES,
+        DELETE_AUTO_EIPS,
+        FREE_OWN_EIPS,
+        DELETE_BANDWIDTH,
+        DELETE_KEPT_KEYS,
+        DELETE_GENERATION,
+    ):
         tx.run(query, of_generation=generation_id)
     revisions.bump(tx, NETWORK)
     revisions.bump(tx, SERVERS)

@@ -4,7 +4,7 @@ when every gateway lets the new key in and the old one no longer."""
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from opencph.fleet import Fleet, server_batches
 from opencph.fleet.generations import NETWORK
@@ -29,6 +29,12 @@ _SET_KEYPAIR = command(
         == select(_s.generation_id).where(_s.server_id == bindparam("of_server")).scalar_subquery()
     )
     .values(keypair_name=bindparam("new_name"))
+)
+_FORGET_KEPT_KEY = command(  # what it kept of a deleted key pair
+    delete(tables.kept_public_keys).where(
+        tables.kept_public_keys.c.generation_id
+        == select(_s.generation_id).where(_s.server_id == bindparam("of_server")).scalar_subquery()
+    )
 )
 _TOUCH = command(update(tables.servers).where(_s.server_id == bindparam("of_server")).values(update_ms=bindparam("now")))
 
@@ -69,6 +75,7 @@ def kinds(fleet: Fleet) -> dict[str, JobKind]:
             gone = _unknown(name)  # deleted since the call
             raise JobFailedError(gone.code, gone.message)
         tx.run(_SET_KEYPAIR, of_server=batch.job.lane, new_name=name)
+        tx.run(_FORGET_KEPT_KEY, of_server=batch.job.lane)
         tx.run(_TOUCH, of_server=batch.job.lane, now=now_ms())
         revisions.bump(tx, NETWORK)
 
