@@ -34,7 +34,8 @@ from opencph.wire.servers import CreateNet2CloudPhoneServerRequest
 
 SERVERS_PER_CALL = 10
 ROUNDS = 5
-WRK_SECONDS, WRK_CONNECTIONS, WRK_WARM_SECONDS = 3, 32, 1
+WRK_SECONDS, WRK_CONNECTIONS = 1, 32
+WRK_ROUNDS = 15  # short and many: each compares with the reference measured in the same seconds
 SAMPLES = 1_000  # different phones asked for
 LIST_CALLS = 200
 TOKEN_RATIO_MIN, SIGNED_RATIO_MIN, LIST_RATIO_MAX = 0.5, 0.35, 1.5
@@ -128,7 +129,7 @@ def _signed(credentials: Mapping[str, Any], path: str) -> dict[str, str]:
     return {name: str(value) for name, value in Signer(keys).sign(request).header_params.items()}
 
 
-def _wrk(endpoint: str, requests: Sequence[tuple[str, Mapping[str, str]]], directory: Path, length: int) -> float:
+def _wrk(endpoint: str, requests: Sequence[tuple[str, Mapping[str, str]]], directory: Path) -> float:
     """Requests per second of wrk with one thread over many connections. Raises when any answer is not 200."""
     script = directory / "requests.lua"
     lines = ["requests = {}", "function init(args)"]
@@ -137,7 +138,7 @@ def _wrk(endpoint: str, requests: Sequence[tuple[str, Mapping[str, str]]], direc
         lines.append(f"  table.insert(requests, wrk.format('GET', {json.dumps(path)}, {{{pairs}}}))")
     lines += ["end", "at = 0", "function request()", "  at = at % #requests + 1", "  return requests[at]", "end"]
     script.write_text("\n".join(lines))
-    command = ["wrk", "-t1", f"-c{WRK_CONNECTIONS}", f"-d{length}s", "-s", str(script), endpoint]
+    command = ["wrk", "-t1", f"-c{WRK_CONNECTIONS}", f"-d{WRK_SECONDS}s", "-s", str(script), endpoint]
     done = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in done or "Socket errors" in done:
         raise RuntimeError(f"wrk: {done}")
@@ -183,31 +184,31 @@ def get_phone(options: argparse.Namespace) -> list[Row]:
         paths = [f"/v1/{project}/cloud-phone/phones/{phone_id}" for phone_id in phone_ids[:SAMPLES]]
         size = len(json.dumps(_get(cph.endpoint, paths[0], token), separators=(",", ":")))
         with_token = [(path, token) for path in paths]
-        with _bare(size) as bare:
+        with _bare(size) as bare_endpoint:
             rates: dict[str, list[float]] = {"bare token": [], "token": [], "bare signed": [], "signed": []}
-            for number in range(ROUNDS + 1):
+            for number in range(WRK_ROUNDS + 1):
                 signed = [(path, _signed(credentials, path)) for path in paths]
-                length = WRK_SECONDS if number else WRK_WARM_SECONDS
                 for name, endpoint, requests in (
-                    ("bare token", bare, with_token),
+                    ("bare token", bare_endpoint, with_token),
                     ("token", cph.endpoint, with_token),
-                    ("bare signed", bare, signed),
+                    ("bare signed", bare_endpoint, signed),
                     ("signed", cph.endpoint, signed),
                 ):
-                    rate = _wrk(endpoint, requests, directory, length)
-                    if number:
+                    rate = _wrk(endpoint, requests, directory)
+                    if number:  # the first warms up
                         rates[name].append(rate)
     rows = []
     for name, what, least in (("token", "token", TOKEN_RATIO_MIN), ("signed", "AK/SK signatures", SIGNED_RATIO_MIN)):
         ours, base = median(rates[name]), median(rates[f"bare {name}"])
+        ratio = median([mine / bare for mine, bare in zip(rates[name], rates[f"bare {name}"], strict=True)])
         rows.append(
             Row(
                 f"GET one phone, {what}, {options.stored:,} phones stored, one api process",
                 f"{ours:,.0f}/s",
                 f"{base:,.0f}/s, constant body, same server",
-                f"{ours / base:.2f}",
+                f"{ratio:.2f}",
                 f">= {least}",
-                ours / base >= least,
+                ratio >= least,
             )
         )
     return rows
