@@ -111,6 +111,68 @@ def doctor(data: Data = None, listen: Listen = None, database: Database = None, 
     raise typer.Exit(examine(_settings(data, listen, database, None, config), as_json=json))
 
 
+objects = typer.Typer(name="objects", help="Objects that calls name as obs://bucket/key.", no_args_is_help=True)
+app.add_typer(objects)
+Name = Annotated[str, typer.Argument(metavar="obs://BUCKET/KEY")]
+
+
+def _objects(settings: Settings, action: str, words: list[str], *, recursive: bool = False, json: bool = False) -> None:
+    from opencph.object_commands import run
+
+    raise typer.Exit(run(settings, action, words, recursive=recursive, as_json=json))
+
+
+@objects.command("put")
+def put_object(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for stdin.")],
+    name: Name,
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Upload a file. A bucket that is missing is made."""
+    _objects(_settings(data, None, database, None, config), "put", [file, name], json=json)
+
+
+@objects.command("get")
+def get_object(
+    name: Name,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file, a directory, or - for stdout.")] = ".",
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Download an object."""
+    _objects(_settings(data, None, database, None, config), "get", [name, file], json=json)
+
+
+@objects.command("ls")
+def list_objects(
+    name: Annotated[str, typer.Argument(metavar="[obs://BUCKET[/PREFIX]]", help="Without it: all buckets.")] = "",
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """List buckets, or the objects of one."""
+    _objects(_settings(data, None, database, None, config), "ls", [name] if name else [], json=json)
+
+
+@objects.command("rm")
+def remove_object(
+    name: Name,
+    recursive: Annotated[bool, typer.Option("--recursive", help="All below; without a key the bucket too.")] = False,
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Remove an object."""
+    _objects(_settings(data, None, database, None, config), "rm", [name], recursive=recursive, json=json)
+
+
 def main() -> None:
     """The console script."""
     app()

@@ -54,6 +54,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host_phones: Annotated[int, describe("Phones this machine may run in all.", ge=0)] = 10_000
     host_servers: Annotated[int, describe("Cloud phone servers this machine may run in all.", ge=0)] = 400
     boots_at_once: Annotated[int, describe("Phones that may boot at the same time on one host.", ge=1)] = 200
+    objects: Annotated[
+        str,
+        describe(
+            "Where objects (`obs://bucket/key`) are: a directory, `s3://NAME/PREFIX` (all buckets in one of S3's) or "
+            "`s3://{bucket}` (each the bucket of the same name). Credentials for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+            "AWS_REGION. Empty: `DATA/objects`."
+        ),
+    ] = ""
+    objects_endpoint: Annotated[str, describe("URL of an S3-compatible service. Empty: Amazon's.")] = ""
+    sync_commands_per_minute: Annotated[int, describe("RunSyncCommand calls that one user may make in a minute.", ge=1)] = 6
     token_hours: Annotated[int, describe("Life of an IAM token, in hours.", ge=1, le=8760)] = 24
     clock_skew_seconds: Annotated[int, describe("How far a signed request's X-Sdk-Date may be from our clock.", ge=1)] = 900
     body_limit_bytes: Annotated[int, describe("Largest request body.", ge=1024, le=1 << 30)] = 12 * 1024 * 1024
@@ -247,5 +257,9 @@ _CHECKS: dict[str, Callable[[str], str]] = {
     "availability_zones": _check_zones,
     "network": _check_network,
     "catalogue": lambda value: "" if not value or Path(value).is_file() else "there is no such file",
+    "objects": lambda value: (
+        "" if re.fullmatch(r"s3://[^/]+(/.*)?|(?![a-z0-9]+://).*", value) else "give a directory or s3://NAME/PREFIX"
+    ),
+    "objects_endpoint": lambda value: "" if re.fullmatch(r"(https?://.+)?", value) else "give a URL such as https://s3.example.com",
     "log_level": lambda value: "" if value in LOG_LEVELS else f"give one of {', '.join(LOG_LEVELS)}",
 }

@@ -18,6 +18,7 @@ import msgspec
 from opencph.api.bodies import Body, ClientGoneError, Receive, has_body
 from opencph.api.call import Answer, Call, Result
 from opencph.api.errors import refusal
+from opencph.api.objects import ObjectApi
 from opencph.api.routes import ROUTES
 from opencph.api.routing import Route, Router
 from opencph.fleet import Fleet
@@ -42,6 +43,7 @@ class Edge:
         self.fleet = fleet
         self.authenticator = Authenticator(fleet.database, fleet.settings)
         self.router = Router(ROUTES)
+        self.objects = ObjectApi(fleet)
         self.body_limit_bytes = fleet.settings.body_limit_bytes
         self.reads_inline = fleet.database.reads_inline
         # Request ids are no secrets, but must differ between processes that were forked from one.
@@ -57,8 +59,12 @@ class Edge:
         if scope["type"] != "http":
             return
         self.in_flight += 1
+        found = self.router.find(scope["method"], scope["raw_path"])
         try:
-            status, headers, payload = await self._exchange(scope, receive)
+            if found is None and self.objects.claims(scope):
+                await self.objects(scope, receive, send, f"{self._random_bits(128):032x}")
+                return
+            status, headers, payload = await self._exchange(scope, receive, found)
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": payload})
         except ClientGoneError:
@@ -68,7 +74,9 @@ class Edge:
             if not self.in_flight and self._idle is not None:
                 self._idle.set()
 
-    async def _exchange(self, scope: MutableMapping[str, Any], receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _exchange(
+        self, scope: MutableMapping[str, Any], receive: Receive, found: tuple[Route, list[str]] | None
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Status, headers and body of the answer."""
         request_id = f"{self._random_bits(128):032x}"
         answer_headers = [_JSON, (b"x-request-id", request_id.encode())]
@@ -77,7 +85,6 @@ class Edge:
         if len(headers) != len(pairs):
             headers = _without_doubles(pairs)
         body = Body(receive, headers, self.body_limit_bytes) if has_body(headers) else None
-        found = self.router.find(scope["method"], scope["raw_path"])
         try:
             if found is None:
                 raise CphError("APIGW.0101", f"{scope['method']} {_shown(scope['path'])}")

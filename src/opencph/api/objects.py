@@ -1,0 +1,385 @@
+"""Object storage over HTTP, as OBS and S3 clients speak it: path style, their signatures, XML. What is kept where is `objects`.
+
+An own small application beside the edge's routes: contents stream in both directions, and errors have another shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from email.utils import formatdate
+from functools import cached_property
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+import structlog
+
+from opencph.api import object_bodies
+from opencph.api.bodies import ClientGoneError, Receive
+from opencph.fleet import Fleet
+from opencph.iam.accounts import Account, account_of
+from opencph.objects import ObjectError, ObjectInfo, ObjectStore, buckets, open_store
+from opencph.objects.uploads import Uploads
+from opencph.settings import SettingsError
+from opencph.store.database import StoreBusyError, StoreError
+from opencph.wire import object_signatures as signatures
+from opencph.wire import object_xml as xml
+from opencph.wire.object_signatures import ObjectRequest
+from opencph.wire.signatures import SignatureError
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+KEYS_PER_PAGE = 1000
+_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
+_META = (b"x-amz-meta-", b"x-obs-meta-")
+_METADATA_BYTES_MAX = 2048
+#: Parameters of requests that are served; any other subresource is refused rather than ignored.
+_PLAIN = frozenset(
+    {
+        *("prefix", "delimiter", "marker", "max-keys", "list-type", "continuation-token", "start-after", "encoding-type"),
+        *("fetch-owner", "location", "delete", "uploads", "uploadid", "partnumber", "apiversion", "x-id"),
+    }
+)
+
+_logger = structlog.get_logger("opencph.api")
+
+
+class Answer(NamedTuple):
+    """What goes back. The body is bytes, or an iterator that blocks and is run in a thread."""
+
+    status: int
+    body: bytes | Iterator[bytes] = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Request(NamedTuple):
+    """An authenticated request."""
+
+    method: str
+    bucket: str
+    key: str
+    query: Mapping[str, str]  # names in lower case
+    headers: Mapping[bytes, bytes]
+    account: Account
+    receive: Receive
+
+
+class ObjectApi:
+    """The application. `claims` says whether a request is one of its own."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The object store, opened when it is first needed."""
+        return open_store(self.fleet.settings)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """Multipart uploads."""
+        return Uploads(self.store)
+
+    def claims(self, scope: Mapping[str, Any]) -> bool:
+        """Whether a request that no route answers is for object storage: it says so by its signature (or asks which are known)."""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                return signatures.is_object_authorization(bytes(value))
+        return bool(scope["method"] == "HEAD" and scope["query_string"].partition(b"=")[0] == b"apiversion")
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, request_id: str) -> None:
+        """Answer one request."""
+        try:
+            answer = await self._answer(scope, receive)
+        except ClientGoneError:
+            return
+        except Exception as error:
+            refused = _refused(error, request_id)
+            if refused.status not in (304, 412):
+                _logger.debug("object request refused", request_id=request_id, code=refused.code, cause=refused.message)
+            body = xml.error(refused.code, refused.message, scope["path"], request_id)
+            answer = Answer(refused.status, b"" if scope["method"] == "HEAD" else body, (("Content-Type", "application/xml"),))
+            if scope["method"] in ("PUT", "POST"):
+                await _drain(receive)
+        await _send(send, answer, request_id)
+
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive) -> Answer:
+        raw_path: bytes = scope["raw_path"]
+        headers = dict(scope["headers"])
+        if scope["method"] == "HEAD" and b"authorization" not in headers:  # OBS clients ask first which signatures are spoken
+            return Answer(200, headers=(("x-obs-api", "3.0"),))
+        request = ObjectRequest(scope["method"], raw_path, scope["query_string"], headers)
+        account = await asyncio.to_thread(self._authenticate, request)
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")
+        query = {name.lower(): value for name, value in pairs}
+        strange = query.keys() - _PLAIN
+        if strange:
+            raise ObjectError("NotImplemented", f"{min(strange)[:64]}: this object store has no such function", 501)
+        bucket, _, raw_key = raw_path.decode("latin-1")[1:].partition("/")
+        key = unquote(raw_key, encoding="utf-8", errors="surrogateescape")
+        asked = Request(scope["method"], unquote(bucket), key, query, headers, account, receive)
+        if asked.method not in ("GET", "HEAD") and not account.may_write:
+            raise ObjectError("AccessDenied", "the user may only read", 403)
+        if not asked.bucket:
+            return await self._service(asked)
+        return await (self._object(asked) if key else self._bucket(asked))
+
+    def _authenticate(self, request: ObjectRequest) -> Account:
+        try:
+            signed = signatures.parse_authorization(request.headers[b"authorization"])
+            account = account_of(self.fleet.database, signed.access_key)
+            if account is None:
+                raise ObjectError("InvalidAccessKeyId", "the access key does not exist or is disabled", 403)
+            signatures.verify(signed, account.secret_key, request)
+            off = abs(time.time() - signatures.signed_at(signed, request.headers))
+        except SignatureError as error:
+            raise ObjectError("SignatureDoesNotMatch", str(error), 403) from None
+        if off > self.fleet.settings.clock_skew_seconds:
+            raise ObjectError("RequestTimeTooSkewed", f"the request was signed {off:.0f} seconds off the clock here", 403)
+        return account
+
+    # --- the service ----------------------------------------
+
+    async def _service(self, asked: Request) -> Answer:
+        if asked.method != "GET":
+            raise _wrong_method(asked)
+        account = asked.account
+        found = await asyncio.to_thread(buckets.of_account, self.fleet.database, account.domain_id)
+        return _xml(xml.buckets(account.domain_id, account.domain_name, found, self.fleet.settings.region))
+
+    # --- buckets ----------------------------------------
+
+    async def _bucket(self, asked: Request) -> Answer:
+        database, name, domain_id = self.fleet.database, asked.bucket, asked.account.domain_id
+        if asked.method == "PUT" and not asked.query:
+            await object_bodies.small(asked.headers, asked.receive)
+            await asyncio.to_thread(buckets.make, database, self.store, domain_id, name)
+            return Answer(200, headers=(("Location", f"/{name}"),))
+        await asyncio.to_thread(buckets.check, database, domain_id, name)
+        if asked.method == "HEAD":
+            region = self.fleet.settings.region
+            return Answer(
+                200, headers=(("x-amz-bucket-region", region), ("x-obs-bucket-location", region), ("x-obs-version", "3.0"))
+            )
+        if asked.method == "DELETE" and not asked.query:
+            await asyncio.to_thread(buckets.remove, database, self.store, domain_id, name)
+            return Answer(204)
+        if asked.method == "POST" and "delete" in asked.query:
+            return await self._delete_many(asked)
+        if asked.method == "GET" and "location" in asked.query:
+            region = self.fleet.settings.region
+            obs = asked.headers[b"authorization"].startswith(b"OBS ")
+            return _xml(xml.location(region) if obs else xml.s3_location(region))
+        if asked.method == "GET" and "uploads" not in asked.query:
+            return _xml(await asyncio.to_thread(self._page, asked))
+        raise _wrong_method(asked)
+
+    async def _delete_many(self, asked: Request) -> Answer:
+        keys, quiet = xml.keys_to_delete(await object_bodies.small(asked.headers, asked.receive))
+
+        def delete() -> tuple[list[str], list[tuple[str, str, str]]]:
+            gone, failures = [], []
+            for key in keys:
+                try:
+                    self.store.delete(asked.bucket, key)
+                    gone.append(key)
+                except ObjectError as error:
+                    failures.append((key, error.code, error.message))
+            return gone, failures
+
+        gone, failures = await asyncio.to_thread(delete)
+        return _xml(xml.deleted(gone, failures, quiet))
+
+    def _page(self, asked: Request) -> bytes:
+        query = asked.query
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        text = query.get("max-keys", "") or str(KEYS_PER_PAGE)
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise ObjectError("InvalidArgument", f"max-keys {text[:32]!r} must be a number")
+        limit = min(int(text), KEYS_PER_PAGE)
+        version_2 = query.get("list-type") == "2"
+        marker = (query.get("continuation-token") or query.get("start-after", "")) if version_2 else query.get("marker", "")
+        objects: list[xml.ListedObject] = []
+        prefixes: list[str] = []
+        following, last = "", marker
+        found = iter(self.store.list(asked.bucket, prefix, marker)) if limit else iter(())
+        while (one := next(found, None)) is not None:
+            rest = one.key[len(prefix) :]
+            common = prefix + rest.partition(delimiter)[0] + delimiter if delimiter and delimiter in rest else ""
+            if common and (common == last or (prefixes and prefixes[-1] == common) or marker.startswith(common)):
+                # behind the prefix that was just listed: look on where it ends
+                found = iter(self.store.list(asked.bucket, prefix, common + "\U0010ffff"))
+                continue
+            if len(objects) + len(prefixes) == limit:
+                following = last
+                break
+            if common:
+                prefixes.append(common)
+                last = common
+            else:
+                objects.append(xml.ListedObject(one.key, one.size, one.modified_ms, one.etag))
+                last = one.key
+        return xml.listing(
+            xml.Listing(
+                asked.bucket,
+                prefix,
+                delimiter,
+                marker,
+                limit,
+                objects,
+                prefixes,
+                following,
+                version_2,
+                query.get("encoding-type") == "url",
+            )
+        )
+
+    # --- objects ----------------------------------------
+
+    async def _object(self, asked: Request) -> Answer:
+        await asyncio.to_thread(buckets.check, self.fleet.database, asked.account.domain_id, asked.bucket)
+        if "uploads" in asked.query or "uploadid" in asked.query:
+            return await self._upload(asked)
+        if asked.method in ("GET", "HEAD"):
+            return await asyncio.to_thread(self._get, asked)
+        if asked.method == "DELETE":
+            await asyncio.to_thread(self.store.delete, asked.bucket, asked.key)
+            return Answer(204)
+        if asked.method == "PUT":
+            for header in (b"x-amz-copy-source", b"x-obs-copy-source"):
+                if header in asked.headers:
+                    raise ObjectError("NotImplemented", "this object store does not copy; get the object and put it", 501)
+            content_type, metadata = _described(asked.headers)
+            file, _ = await object_bodies.take(self.store, asked.headers, asked.receive)
+            info = await asyncio.to_thread(self.store.put, asked.bucket, asked.key, file, content_type, metadata)
+            return Answer(200, headers=(("ETag", f'"{info.etag}"'),))
+        raise _wrong_method(asked)
+
+    def _get(self, asked: Request) -> Answer:
+        info = self.store.head(asked.bucket, asked.key)
+        etag = f'"{info.etag}"'
+        headers = [
+            ("ETag", etag),
+            ("Last-Modified", formatdate(info.modified_ms // 1000, usegmt=True)),
+            ("Content-Type", info.content_type or "binary/octet-stream"),
+            ("Accept-Ranges", "bytes"),
+        ]
+        kind = "x-obs-meta-" if asked.headers[b"authorization"].startswith(b"OBS ") else "x-amz-meta-"
+        headers += [(f"{kind}{name}", value) for name, value in info.metadata.items()]
+        _check_conditions(asked.headers, etag)
+        wanted = asked.headers.get(b"range", b"").decode("latin-1")
+        span = _span(wanted, info) if wanted else None
+        first, length = span if span is not None else (0, info.size)
+        headers.append(("Content-Length", str(length)))
+        if span is not None:
+            headers.append(("Content-Range", f"bytes {first}-{first + length - 1}/{info.size}"))
+        body = b"" if asked.method == "HEAD" else self.store.read(asked.bucket, asked.key, first, length)
+        return Answer(206 if span is not None else 200, body, tuple(headers))
+
+    async def _upload(self, asked: Request) -> Answer:
+        place, upload_id = (asked.bucket, asked.key), asked.query.get("uploadid", "")
+        if asked.method == "POST" and "uploads" in asked.query:
+            upload_id = await asyncio.to_thread(self.uploads.begin, *place, *_described(asked.headers))
+            return _xml(xml.upload_begun(*place, upload_id))
+        if asked.method == "PUT" and "partnumber" in asked.query:
+            number = asked.query["partnumber"]
+            if not (number.isascii() and number.isdigit() and len(number) < 8):
+                raise ObjectError("InvalidArgument", f"partNumber {number[:32]!r} must be a number")
+            file, etag = await object_bodies.take(self.store, asked.headers, asked.receive)
+            await asyncio.to_thread(self.uploads.put_part, *place, upload_id, int(number), file, etag)
+            return Answer(200, headers=(("ETag", f'"{etag}"'),))
+        if asked.method == "POST":
+            parts = xml.parts_to_join(await object_bodies.small(asked.headers, asked.receive))
+            info = await asyncio.to_thread(self.uploads.complete, *place, upload_id, parts)
+            return _xml(xml.upload_done(*place, info.etag, f"/{asked.bucket}/{asked.key}"))
+        if asked.method == "DELETE":
+            await asyncio.to_thread(self.uploads.abort, *place, upload_id)
+            return Answer(204)
+        raise _wrong_method(asked)
+
+
+def _described(headers: Mapping[bytes, bytes]) -> tuple[str, dict[str, str]]:
+    """The content type and the user's own metadata."""
+    metadata = {
+        name[len(prefix) :].decode("latin-1"): value.decode("latin-1")
+        for name, value in headers.items()
+        for prefix in _META
+        if name.startswith(prefix)
+    }
+    if sum(len(name) + len(value) for name, value in metadata.items()) > _METADATA_BYTES_MAX:
+        raise ObjectError("MetadataTooLarge", f"metadata has at most {_METADATA_BYTES_MAX} bytes")
+    return headers.get(b"content-type", b"").decode("latin-1")[:256], metadata
+
+
+def _span(wanted: str, info: ObjectInfo) -> tuple[int, int] | None:
+    """First byte and length; None for a header that is to be ignored. Raises ObjectError InvalidRange."""
+    found = _RANGE.fullmatch(wanted.replace(" ", ""))
+    if found is None or found.groups() == ("", ""):
+        return None
+    low, high = found.groups()
+    first = int(low) if low else max(0, info.size - int(high))
+    last = min(int(high), info.size - 1) if low and high else info.size - 1
+    if first > last:
+        raise ObjectError("InvalidRange", f"the object has {info.size} bytes", 416)
+    return first, last - first + 1
+
+
+def _check_conditions(headers: Mapping[bytes, bytes], etag: str) -> None:
+    match = headers.get(b"if-match", b"*").decode("latin-1")
+    if match != "*" and etag.strip('"') not in match:
+        raise ObjectError("PreconditionFailed", "the object has another ETag", 412)
+    none_match = headers.get(b"if-none-match", b"").decode("latin-1")
+    if none_match and (none_match == "*" or etag.strip('"') in none_match):
+        raise ObjectError("NotModified", "the object is the one you have", 304)
+
+
+def _xml(body: bytes) -> Answer:
+    return Answer(200, body, (("Content-Type", "application/xml"),))
+
+
+def _wrong_method(asked: Request) -> ObjectError:
+    return ObjectError("MethodNotAllowed", f"{asked.method} is not possible here", 405)
+
+
+def _refused(error: Exception, request_id: str) -> ObjectError:
+    if isinstance(error, ObjectError):
+        return error
+    if isinstance(error, xml.XmlError):
+        return ObjectError("MalformedXML", str(error), 400)
+    if isinstance(error, StoreBusyError):
+        return ObjectError("SlowDown", "the database is busy; try again in a moment", 503)
+    if isinstance(error, SettingsError):
+        _logger.error("the object store cannot be used", cause=str(error))
+        return ObjectError("ServiceUnavailable", "the object store is not set up; see the log of the service", 503)
+    _logger.error("database error" if isinstance(error, StoreError) else "unexpected error", request_id=request_id, exc_info=error)
+    return ObjectError("InternalError", f"see the log of the service for request {request_id}", 500)
+
+
+async def _drain(receive: Receive) -> None:
+    """Let a client that is still sending get to read the answer."""
+    try:
+        async with asyncio.timeout(5):
+            left = 64 << 20
+            async for piece in object_bodies.pieces(receive):
+                left -= len(piece)
+                if left < 0:
+                    return
+    except (TimeoutError, ClientGoneError, ObjectError):
+        return
+
+
+async def _send(send: Send, answer: Answer, request_id: str) -> None:
+    headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers]
+    headers += [(b"x-amz-request-id", request_id.encode()), (b"x-obs-request-id", request_id.encode())]
+    if isinstance(answer.body, bytes):
+        if not any(name == b"content-length" for name, _ in headers):
+            headers.append((b"content-length", str(len(answer.body)).encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        return
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    contents = answer.body
+    while (piece := await asyncio.to_thread(next, contents, None)) is not None:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

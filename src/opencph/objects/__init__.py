@@ -1,0 +1,118 @@
+"""Object storage: what `obs://bucket/key` stands for. A port with two stores behind it: a directory of this machine (`local`) and
+S3 or what speaks like it (`s3`). Who owns a bucket is in `buckets`; HTTP is `api.objects`.
+
+Contents go through files and pieces, never through memory as a whole: an upload is spooled on disk and appears at once when it is
+committed, or never.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Protocol
+
+import msgspec
+
+from opencph.settings import Settings, SettingsError
+
+PIECE_BYTES = 1 << 20
+NO_KEY, NO_SPACE, REFUSED, AWAY = "NoSuchKey", "InsufficientStorage", "InvalidArgument", "ServiceUnavailable"
+_STATUS = {NO_KEY: 404, NO_SPACE: 507, REFUSED: 400, AWAY: 503}
+
+
+class ObjectError(Exception):
+    """The store cannot do it. `code` and `status` are those of the S3 and OBS protocols; the message says what to do."""
+
+    def __init__(self, code: str, message: str, status: int = 0) -> None:
+        self.code = code
+        self.message = message
+        self.status = status or _STATUS.get(code, 400)
+        super().__init__(message)
+
+
+class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an object. `size` in bytes; `etag` without quotes, another one after every change."""
+
+    key: str
+    size: int
+    modified_ms: int
+    etag: str
+    content_type: str = ""
+    metadata: Mapping[str, str] = {}
+
+
+class ObjectStore(Protocol):
+    """Objects by bucket and key. Every call may block and belongs into a thread; all raise ObjectError."""
+
+    spool: Path
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        """What is there. NoSuchKey when nothing is."""
+        ...
+
+    def read(self, bucket: str, key: str, first: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes from `first`, `length` of them or all, in pieces of at most PIECE_BYTES."""
+        ...
+
+    def open(self, bucket: str, key: str) -> IO[bytes]:
+        """The contents as a file that can be sought; it stays what it is when the object is replaced."""
+        ...
+
+    def put(
+        self, bucket: str, key: str, contents: IO[bytes], content_type: str = "", metadata: Mapping[str, str] = {}
+    ) -> ObjectInfo:
+        """Make `contents`, a file that `spooled` made, the object. It is closed then, and whole or not there after a crash."""
+        ...
+
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose keys begin with `prefix` and come after `after`, in the order of the keys."""
+        ...
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove an object; one that is not there is removed already."""
+        ...
+
+    def make_bucket(self, bucket: str) -> None:
+        """Make room for a bucket's objects."""
+        ...
+
+    def remove_bucket(self, bucket: str) -> None:
+        """Take it away again; it is empty."""
+        ...
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """The store of the setting `objects`. Raises SettingsError when it cannot be used."""
+    spool = settings.data / "spool"
+    if not settings.objects.startswith("s3://"):
+        from opencph.objects.local import LocalStore
+
+        directory = Path(settings.objects).expanduser() if settings.objects else settings.data / "objects"
+        return LocalStore(directory, directory / ".spool")
+    try:
+        from opencph.objects.s3 import S3Store
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"objects = {settings.objects!r} needs the package {error.name}: pip install 'opencph[s3]'") from error
+    return S3Store(settings.objects, settings.objects_endpoint, spool)
+
+
+def spooled(store: ObjectStore) -> IO[bytes]:
+    """A new file for contents on their way into the store (or out of it); gone when it is closed without having been put."""
+    try:
+        store.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return tempfile.NamedTemporaryFile(dir=store.spool, prefix=f"{os.getpid()}-")
+    except OSError as error:
+        raise disk_error(error) from error
+
+
+def disk_error(error: OSError) -> ObjectError:
+    """What a client is told of a disk that refuses."""
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ObjectError(NO_SPACE, "the disk of the object store is full")
+    if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+        return ObjectError("KeyTooLongError", "the key has a part that the directory of the object store cannot keep")
+    return ObjectError("InternalError", f"the object store's disk: {error.strerror}", 500)

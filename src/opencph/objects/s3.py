@@ -1,0 +1,135 @@
+"""Objects in S3, or in anything that speaks like it (MinIO, Ceph, OBS itself), through obstore. Nothing of owners.
+
+`s3://NAME/PREFIX`: all buckets of this installation lie in one of S3's, each under PREFIX/<bucket>/. `s3://{bucket}`: each is a
+bucket of the same name over there, which must exist. Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, cast
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store as Bucket
+
+from opencph.objects import AWAY, NO_KEY, PIECE_BYTES, ObjectError, ObjectInfo, spooled
+
+LIST_PIECE = 1000
+CLIENT_TIMEOUT = "300s"
+
+
+class S3Store:
+    """The port `ObjectStore` on S3."""
+
+    def __init__(self, url: str, endpoint: str, spool: Path) -> None:
+        self._place = url.removeprefix("s3://").strip("/")
+        self._endpoint = endpoint
+        self.spool = spool
+        self._buckets: dict[str, Bucket] = {}
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        try:
+            return _info(key, obstore.get(self._bucket(bucket), key, options={"head": True}))
+        except (BaseError, FileNotFoundError) as error:
+            raise _refusal(error, key) from error
+
+    def read(self, bucket: str, key: str, first: int = 0, length: int | None = None) -> Iterator[bytes]:
+        if length == 0:
+            return
+        options: Any = {"range": {"offset": first}} if length is None else {"range": (first, first + length)}
+        try:
+            for piece in obstore.get(self._bucket(bucket), key, options=options).stream(min_chunk_size=PIECE_BYTES):
+                yield bytes(piece)
+        except (BaseError, FileNotFoundError) as error:
+            raise _refusal(error, key) from error
+
+    def open(self, bucket: str, key: str) -> IO[bytes]:
+        file = spooled(self)
+        try:
+            for piece in self.read(bucket, key):
+                file.write(piece)
+            file.seek(0)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def put(
+        self, bucket: str, key: str, contents: IO[bytes], content_type: str = "", metadata: Mapping[str, str] = {}
+    ) -> ObjectInfo:
+        attributes: Any = dict(metadata)
+        if content_type:
+            attributes["Content-Type"] = content_type
+        try:
+            contents.flush()
+            obstore.put(self._bucket(bucket), key, Path(contents.name), attributes=attributes or None)
+        except (BaseError, FileNotFoundError) as error:
+            raise _refusal(error, key) from error
+        finally:
+            with suppress(FileNotFoundError):
+                contents.close()
+        return self.head(bucket, key)
+
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        # obstore compares whole parts of a path: ask for the directory, and compare the rest here.
+        directory = prefix.rpartition("/")[0]
+        try:
+            for piece in obstore.list(self._bucket(bucket), directory or None, offset=after or None, chunk_size=LIST_PIECE):
+                for meta in piece:
+                    if meta["path"].startswith(prefix):
+                        yield _described(meta["path"], meta)
+        except (BaseError, FileNotFoundError) as error:
+            raise _refusal(error, prefix) from error
+
+    def delete(self, bucket: str, key: str) -> None:
+        try:
+            obstore.delete(self._bucket(bucket), key)
+        except FileNotFoundError:
+            return
+        except BaseError as error:
+            raise _refusal(error, key) from error
+
+    def make_bucket(self, bucket: str) -> None:
+        """Nothing: a prefix needs no room, and a bucket over there is made over there."""
+
+    def remove_bucket(self, bucket: str) -> None:
+        """Nothing, as in `make_bucket`."""
+
+    def _bucket(self, bucket: str) -> Bucket:
+        found = self._buckets.get(bucket)
+        if found is None:
+            name, _, prefix = self._place.partition("/")
+            if "{bucket}" in self._place:
+                name, prefix = name.replace("{bucket}", bucket), prefix.replace("{bucket}", bucket)
+            else:
+                prefix = f"{prefix}/{bucket}".strip("/")
+            options: Any = {"endpoint": self._endpoint, "virtual_hosted_style_request": False} if self._endpoint else {}
+            client: Any = {"allow_http": self._endpoint.startswith("http://"), "timeout": CLIENT_TIMEOUT}
+            found = self._buckets[bucket] = Bucket(name, prefix=prefix or None, client_options=client, **options)
+        return found
+
+
+def _info(key: str, result: Any) -> ObjectInfo:
+    attributes = {str(name): str(value) for name, value in result.attributes.items()}
+    content_type = attributes.pop("Content-Type", "")
+    return _described(key, result.meta, content_type, attributes)
+
+
+def _described(key: str, meta: Any, content_type: str = "", metadata: Mapping[str, str] = {}) -> ObjectInfo:
+    return ObjectInfo(
+        key=key,
+        size=cast(int, meta["size"]),
+        modified_ms=int(meta["last_modified"].timestamp() * 1000),
+        etag=str(meta["e_tag"] or "").strip('"'),
+        content_type=content_type,
+        metadata=metadata,
+    )
+
+
+def _refusal(error: BaseException, key: str) -> ObjectError:
+    if isinstance(error, FileNotFoundError):
+        return ObjectError(NO_KEY, f"there is no object {key!r}")
+    return ObjectError(AWAY, f"the object store behind this one refuses: {str(error).splitlines()[0][:300]}")
