@@ -1,14 +1,16 @@
-"""The device side of one ADB connection: handshake, streams, flow control. What services do is the `Device`'s business."""
+"""The device side of one ADB connection: handshake and messages. Streams are `streams.py`, services the `Device`'s business."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from typing import Protocol
 
 from opencph.adb import messages
 from opencph.adb.messages import AUTH, CLSE, CNXN, OKAY, OPEN, STLS, WRTE, Message, ProtocolError
+from opencph.adb.streams import WINDOW_BYTES, Data, Service, Stream
+
+__all__ = ["Device", "DeviceConnection", "Service", "Stream"]
 
 HANDSHAKE_SECONDS = 20
 MAX_STREAMS = 512  # per connection
@@ -16,25 +18,6 @@ SMALL_PAYLOAD = 4096  # bytes; larger ones borrow a big buffer for as long as th
 
 _big_buffers: list[bytearray] = []
 _BIG_BUFFERS_KEPT = 1
-
-Data = bytes | bytearray | memoryview
-
-
-class Service:
-    """What runs behind one stream. Every method is called on the event loop and must not block."""
-
-    __slots__ = ()
-
-    def on_data(self, data: memoryview) -> bool:
-        """Bytes from the peer; the memory is reused after the call. True: taken. False: `Stream.acknowledge()` comes later."""
-        return True
-
-    def on_ready(self) -> None:
-        """The peer has taken everything that was written."""
-
-    def on_close(self) -> None:
-        """The peer closed the stream or is gone. Nothing can be written any more."""
-
 
 class Device(Protocol):
     """What a connection asks of the phone it belongs to."""
@@ -68,141 +51,6 @@ class Device(Protocol):
         ...
 
 
-class Stream:
-    """Our end of one stream: one message in flight at a time, as the protocol has it."""
-
-    __slots__ = ("_closing", "_connection", "_held", "_in_flight", "_pending", "local_id", "pending_bytes", "remote_id", "service")
-
-    def __init__(self, connection: DeviceConnection, local_id: int, remote_id: int) -> None:
-        self._connection: DeviceConnection | None = connection
-        self.local_id = local_id
-        self.remote_id = remote_id
-        self.service: Service | None = None
-        self.pending_bytes = 0
-        self._pending: deque[Data] = deque()
-        self._in_flight = False
-        self._held = True  # nothing goes out before the OKAY of the OPEN
-        self._closing = False
-
-    @property
-    def max_payload(self) -> int:
-        """Bytes that one message may carry to this peer."""
-        return self._connection.max_payload if self._connection else messages.MAX_PAYLOAD_V1
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing can be written any more."""
-        return self._closing or self._connection is None
-
-    @property
-    def idle(self) -> bool:
-        """Whether everything written has been taken by the peer."""
-        return not self._in_flight and not self._pending
-
-    def write(self, data: Data) -> None:
-        """Send, or keep until the peer has taken what is in flight. A buffer must stay as it is until `on_ready`."""
-        if self.closed or not data:
-            return
-        if self._in_flight or self._held or len(data) > self.max_payload:
-            self._pending.append(data)
-            self.pending_bytes += len(data)
-            if not self._in_flight:
-                self._send_next()
-        else:
-            self._in_flight = True
-            self._require().send(WRTE, self.local_id, self.remote_id, data)
-
-    def acknowledge(self) -> None:
-        """Tell the peer that it may send the next message (after `on_data` returned False)."""
-        if self._connection is not None:
-            self._connection.send(OKAY, self.local_id, self.remote_id)
-
-    def close(self) -> None:
-        """End the stream when everything written has been taken."""
-        if self.closed:
-            return
-        self._closing = True
-        if self.idle and not self._held:
-            self._finish()
-
-    # what the connection calls
-
-    def _require(self) -> DeviceConnection:
-        assert self._connection is not None
-        return self._connection
-
-    def started(self, service: Service) -> None:
-        """The OKAY of the OPEN is out: what the service wrote while it was made may follow."""
-        self.service = service
-        self._release()
-
-    def received(self, data: memoryview) -> None:
-        """A message from the peer. Its OKAY goes out before any answer to it: some clients count on that order of adbd's."""
-        service = self.service
-        if service is None or self._closing or not data:
-            self.acknowledge()
-            return
-        self._held = True
-        taken = service.on_data(data)
-        if taken:
-            self.acknowledge()
-        self._release()
-
-    def _release(self) -> None:
-        self._held = False
-        if self._in_flight:
-            return
-        if self._pending:
-            self._send_next()
-        elif self._closing:
-            self._finish()
-
-    def _send_next(self) -> None:
-        if not self._pending or self._connection is None or self._held:
-            return
-        limit = self.max_payload
-        chunk = self._pending.popleft()
-        if len(chunk) > limit:
-            view = memoryview(chunk)
-            self._pending.appendleft(view[limit:])
-            chunk = view[:limit]
-        elif self._pending and len(chunk) + len(self._pending[0]) <= limit:
-            joined = bytearray(chunk)
-            while self._pending and len(joined) + len(self._pending[0]) <= limit:
-                joined += self._pending.popleft()
-            chunk = joined
-        self.pending_bytes -= len(chunk)
-        self._in_flight = True
-        self._connection.send(WRTE, self.local_id, self.remote_id, chunk)
-
-    def on_okay(self) -> None:
-        """The peer took the message in flight."""
-        if not self._in_flight:
-            return
-        self._in_flight = False
-        if self._pending:
-            self._send_next()
-        elif self._closing:
-            self._finish()
-        elif self.service is not None:
-            self.service.on_ready()
-
-    def _finish(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.forget(self)
-            connection.send(CLSE, self.local_id, self.remote_id)
-
-    def lost(self) -> None:
-        """The peer closed the stream, or the connection is gone."""
-        self._connection = None
-        self._pending.clear()
-        self.pending_bytes = 0
-        service, self.service = self.service, None
-        if service is not None:
-            service.on_close()
-
-
 class DeviceConnection(asyncio.BufferedProtocol):
     """One peer of one phone."""
 
@@ -213,11 +61,14 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "_header",
         "_message",
         "_next_id",
+        "_out",
         "_streams",
         "_timer",
         "_token",
         "_transport",
         "_wanted",
+        "congested",
+        "delayed_ack",
         "max_payload",
         "online",
         "peer",
@@ -236,6 +87,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._next_id = 0
         self._timer: asyncio.TimerHandle | None = None
         self._token = b""
+        self._out: dict[Stream, None] = {}  # streams that want to hear when what they wrote is out
+        self.congested = False  # the socket does not take all that is written
+        self.delayed_ack = False
         self.max_payload = messages.MAX_PAYLOAD
         self.peer_version = messages.VERSION
         self.online = False
@@ -292,13 +146,17 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Asyncio: the peer does not read; then it is not served either."""
+        self.congested = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Asyncio: the peer reads again."""
+        self.congested = False
         if self._transport is not None:
             self._transport.resume_reading()
+        for stream in tuple(self._streams.values()) if self.delayed_ack else ():
+            stream.on_room()
 
     def eof_received(self) -> bool:
         """Asyncio: the peer will send no more; ADB has no half-closed connections."""
@@ -338,6 +196,27 @@ class DeviceConnection(asyncio.BufferedProtocol):
             transport.write(head)
             transport.write(payload)
 
+    def tell_when_out(self, stream: Stream) -> None:
+        """Call the stream's `on_room` soon, when the socket took what was written; else `resume_writing` does."""
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._tell_out)
+        self._out[stream] = None
+
+    def _tell_out(self) -> None:
+        streams, self._out = self._out, {}
+        for stream in streams:
+            stream.on_room()
+
+    def open(self, destination: str, service: Service) -> Stream | None:
+        """Open a stream to the peer (`adb reverse`): `service` hears `on_ready` when the peer agreed. None: no peer."""
+        if not self.online or self._transport is None or len(self._streams) >= MAX_STREAMS:
+            return None
+        stream = Stream(self, self._take_id(), 0, 0 if self.delayed_ack else None)
+        stream.service = service
+        self._streams[stream.local_id] = stream
+        self.send(OPEN, stream.local_id, WINDOW_BYTES if self.delayed_ack else 0, destination.encode() + b"\0")
+        return stream
+
     def abort(self) -> None:
         """End the connection at once."""
         if self._transport is not None:
@@ -374,13 +253,16 @@ class DeviceConnection(asyncio.BufferedProtocol):
                 stream.received(payload)
         elif command == OKAY:
             stream = self._streams.get(head.arg1)
-            if stream is not None and stream.remote_id == head.arg0:
-                stream.on_okay()
+            if stream is not None and head.arg0 and stream.remote_id in (0, head.arg0):
+                if not stream.remote_id:
+                    stream.agreed(head.arg0)
+                stream.on_okay(payload)
         elif command == CLSE:
             stream = self._streams.get(head.arg1)
             if stream is not None and head.arg0 in (0, stream.remote_id):
                 del self._streams[head.arg1]
-                self.send(CLSE, stream.local_id, stream.remote_id)
+                if stream.remote_id:
+                    self.send(CLSE, stream.local_id, stream.remote_id)
                 stream.lost()
         elif command == OPEN:
             self._on_open(head, payload)
@@ -418,9 +300,16 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._stop_timer()
         self.online = True
         banner = self._device.banner()
+        self.delayed_ack = (
+            messages.DELAYED_ACK in messages.parse_banner(banner).features
+            and self.peer is not None
+            and messages.DELAYED_ACK in self.peer.features
+        )
         version = min(messages.VERSION, max(self.peer_version, messages.VERSION_CHECKSUMS))
         transport = self._transport
         if transport is not None:
+            if self.delayed_ack:  # then `on_ready` must mean that the socket holds none of our buffers any more
+                transport.set_write_buffer_limits(high=0)
             head = messages.header(CNXN, version, messages.MAX_PAYLOAD, len(banner), messages.checksum(banner))
             transport.write(head + banner)
 
@@ -429,13 +318,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if not remote_id:
             return
         name = bytes(payload).rstrip(b"\0").decode("utf-8", "surrogateescape")
-        if not name or len(self._streams) >= MAX_STREAMS:
+        if not name or len(self._streams) >= MAX_STREAMS or (self.delayed_ack and not head.arg1):
             self.send(CLSE, 0, remote_id)
             return
-        self._next_id = self._next_id % 0xFFFFFFFE + 1
-        while self._next_id in self._streams:
-            self._next_id = self._next_id % 0xFFFFFFFE + 1
-        stream = Stream(self, self._next_id, remote_id)
+        stream = Stream(self, self._take_id(), remote_id, head.arg1 if self.delayed_ack else None)
         self._streams[stream.local_id] = stream
         service = self._device.open(name, stream)
         if service is None:
@@ -443,8 +329,14 @@ class DeviceConnection(asyncio.BufferedProtocol):
             stream.lost()
             self.send(CLSE, 0, remote_id)
             return
-        self.send(OKAY, stream.local_id, remote_id)
+        stream.okay()
         stream.started(service)
+
+    def _take_id(self) -> int:
+        self._next_id = self._next_id % 0xFFFFFFFE + 1
+        while self._next_id in self._streams:
+            self._next_id = self._next_id % 0xFFFFFFFE + 1
+        return self._next_id
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

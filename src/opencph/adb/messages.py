@@ -24,6 +24,7 @@ AUTH_RSAPUBLICKEY = 3
 VERSION_CHECKSUMS = 0x01000000  # peers of this version check the sum of every payload
 VERSION = 0x01000001  # from here on the sum is not looked at
 MAX_PAYLOAD = 1024 * 1024  # bytes
+DELAYED_ACK = "delayed_ack"  # the feature by which peers acknowledge bytes instead of messages
 MAX_PAYLOAD_V1 = 4 * 1024  # bytes; what the oldest peers take
 
 HEADER = struct.Struct("<6I")

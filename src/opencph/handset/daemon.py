@@ -15,7 +15,7 @@ from opencph.handset.sync import SyncService
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
-FEATURES = ("shell_v2", "cmd", "stat_v2", "ls_v2", "fixed_push_mkdir", "fixed_push_symlink_timestamp", "sendrecv_v2")
+FEATURES = ("shell_v2", "cmd", "stat_v2", "ls_v2", "fixed_push_mkdir", "fixed_push_symlink_timestamp", "sendrecv_v2", messages.DELAYED_ACK)
 CONNECTIONS_MAX = 64
 KEYS_FILE = "/data/misc/adb/adb_keys"
 BANNER_PROPERTIES = ("ro.product.name", "ro.product.model", "ro.product.device")

@@ -76,7 +76,6 @@ class ShellService(Service):
     """One shell stream."""
 
     __slots__ = (
-        "_acknowledge",
         "_closed",
         "_inbox",
         "_inbox_bytes",
@@ -86,6 +85,7 @@ class ShellService(Service):
         "_request",
         "_stream",
         "_task",
+        "_unacknowledged",
         "_waiters",
         "_window",
     )
@@ -97,7 +97,7 @@ class ShellService(Service):
         self._packets = wire.PacketReader() if request.framed else None
         self._inbox: list[bytes] = []  # an empty piece is the end
         self._inbox_bytes = 0
-        self._acknowledge = False
+        self._unacknowledged = 0  # messages whose bytes wait in the inbox
         self._closed = False
         self._waiters: dict[str, asyncio.Future[None]] = {}
         self._process: Process | None = None
@@ -118,7 +118,7 @@ class ShellService(Service):
                 self._stream.close()
                 return True
         if self._inbox_bytes > INBOX_BYTES:
-            self._acknowledge = True
+            self._unacknowledged += 1
             return False
         return True
 
@@ -176,8 +176,8 @@ class ShellService(Service):
             return b""
         piece = self._inbox.pop(0)
         self._inbox_bytes -= len(piece)
-        if self._acknowledge and self._inbox_bytes <= INBOX_BYTES:
-            self._acknowledge = False
+        while self._unacknowledged and self._inbox_bytes <= INBOX_BYTES:
+            self._unacknowledged -= 1
             self._stream.acknowledge()
         return piece
 
@@ -187,9 +187,10 @@ class ShellService(Service):
         self._wake("inbox")
 
     async def _wait(self, what: str) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters[what] = waiter
-        await waiter
+        waiter = self._waiters.get(what)  # stdout and stderr wait for the same
+        if waiter is None:
+            waiter = self._waiters[what] = asyncio.get_running_loop().create_future()
+        await asyncio.shield(waiter)
 
     def _wake(self, what: str) -> None:
         waiter = self._waiters.pop(what, None)
@@ -225,11 +226,15 @@ class ShellService(Service):
             self._resize()
             async with asyncio.TaskGroup() as group:
                 pumps = [group.create_task(self._pump_out(process, fd, kind)) for fd, kind in process.outputs]
-                pumps.append(group.create_task(self._pump_in(process)))
+                feeding = group.create_task(self._pump_in(process))
                 code = await process.wait()
-                for pump in pumps:
-                    pump.cancel()
-            for fd, kind in process.outputs:
+                if self._request.pty:  # a terminal ends with its leader; what it printed last is still there
+                    for pump in pumps:
+                        pump.cancel()
+                else:  # background jobs may go on printing: adbd, too, ends when the last of them let go of the output
+                    await asyncio.wait(pumps)
+                feeding.cancel()
+            for fd, kind in process.outputs if self._request.pty else ():
                 await self._leftovers(fd, kind)
             return code
         except* BrokenPipeError:
