@@ -16,7 +16,7 @@ from opencph.fleet.server_model_change import change_cloud_phone_server_model
 from opencph.fleet.server_restart import restart_cloud_phone_server
 from opencph.fleet.servers import show_cloud_phone_server_detail
 from opencph.store import tables
-from opencph.store.database import Query, command, tuple_row
+from opencph.store.database import Query, command, scalar, tuple_row
 from opencph.wire.errors import CphError
 from opencph.wire.server_actions import (
     ChangeCloudPhoneServerModelRequest,
@@ -34,6 +34,7 @@ _ADD_KEYPAIR = command(
     )
 )
 _SERVER_STATUS = command(update(tables.servers).values(status=bindparam("status_now")))
+_ORDER_STATUS: Query[int] = Query(select(tables.orders.c.status).where(tables.orders.c.order_id == bindparam("order_id")), scalar)
 _DISKS = Query(select(tables.phones.c.data_volume_gib), tuple_row)
 
 
@@ -147,8 +148,10 @@ def test_a_server_gets_another_flavor_and_its_phones_keep_their_data(world: Worl
             real = of(runtime, world, server_id)
             real[0].data = "mine"
             before = show_cloud_phone_server_detail(world.fleet, world.caller, new_id(), server_id)
-            assert order(world, server_id).startswith("CS")
+            order_id = order(world, server_id)
+            assert world.one(_ORDER_STATUS, order_id=order_id) == 3
             await world.all_ended()
+            assert world.one(_ORDER_STATUS, order_id=order_id) == 5
             after = show_cloud_phone_server_detail(world.fleet, world.caller, new_id(), server_id)
             assert (after.status, after.server_model_name, after.phone_model_name) == (5, BIGGER_SERVER, BIGGER_MODEL)
             assert after.metadata.order_id == before.metadata.order_id
@@ -167,8 +170,9 @@ def test_a_flavor_that_does_not_boot_is_taken_back(world: World) -> None:
         async with world.working(runtime):
             (server_id,) = await world.bought()
             runtime.broken["3"] = "too big"
-            order(world, server_id)
+            order_id = order(world, server_id)
             job = (await world.all_ended())[-1]
+            assert world.one(_ORDER_STATUS, order_id=order_id) == 4
             assert job.status == -1 and "too big" in (job.error_msg or "")
             shown = show_cloud_phone_server_detail(world.fleet, world.caller, new_id(), server_id)
             assert (shown.status, shown.server_model_name, shown.phone_model_name) == (5, SERVER_MODEL, MODEL)

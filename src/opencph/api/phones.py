@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from opencph.api.call import Call, Result
-from opencph.fleet import phone_power, phone_updates
+from opencph.fleet import connections, phone_power, phone_updates
 from opencph.fleet import phones as rules
+from opencph.wire import connections as wire_connections
 from opencph.wire import phone_checks, query_checks
 from opencph.wire.checks import check_id
 
@@ -61,3 +62,9 @@ def import_traffic(call: Call) -> Result:
     """POST /v1/{project_id}/cloud-phone/phones-traffic."""
     body = phone_checks.import_traffic(call.body)
     return phone_updates.import_traffic(call.fleet, call.caller, call.request_id, body)
+
+
+def batch_show_phone_connect_infos(call: Call) -> Result:
+    """POST /v1/{project_id}/cloud-phone/phones/batch-connection."""
+    body = wire_connections.batch_show_phone_connect_infos(call.body)
+    return connections.batch_show_phone_connect_infos(call.fleet, call.caller, call.request_id, body)

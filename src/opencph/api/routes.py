@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opencph.api import health, identity, images, jobs, models, phones, servers, tags
+from opencph.api import bandwidths, health, identity, images, jobs, models, phones, servers, tags
 from opencph.api.neighbour_routes import NEIGHBOUR_ROUTES
 from opencph.api.routing import Route
 
@@ -27,6 +27,12 @@ ROUTES: tuple[Route, ...] = (
     Route("UpdateKeypair", "PUT", f"{_V1}/servers/open-access", servers.update_keypair, writes=True),
     Route("DeleteCloudPhoneServer", "DELETE", f"{_V2}/servers", servers.delete_cloud_phone_server, writes=True),
     Route("ListCloudPhoneServerModels", "GET", f"{_V1}/server-models", models.list_cloud_phone_server_models),
+    Route(
+        "ListCloudPhoneServerModelOfferings",
+        "GET",
+        "/v1/{project_id}/server-model-offerings",
+        models.list_cloud_phone_server_model_offerings,
+    ),
     # phones
     Route("ListCloudPhones", "GET", f"{_V1}/phones", phones.list_cloud_phones, slow=phones.looks_at_every_phone),
     Route("ShowCloudPhoneDetail", "GET", f"{_V1}/phones/{{phone_id}}", phones.show_cloud_phone_detail),
@@ -43,11 +49,21 @@ ROUTES: tuple[Route, ...] = (
         writes=True,
     ),
     Route("ImportTraffic", "POST", f"{_V1}/phones-traffic", phones.import_traffic, writes=True),
+    Route(  # a ticket lets its bearer act on the phone
+        "BatchShowPhoneConnectInfos",
+        "POST",
+        f"{_V1}/phones/batch-connection",
+        phones.batch_show_phone_connect_infos,
+        writes=True,
+    ),
     # images
     Route("ListCloudPhoneImages", "GET", f"{_V1}/phone-images", images.list_cloud_phone_images),
     # jobs
     Route("ShowJob", "GET", f"{_V1}/jobs/{{job_id}}", jobs.show_job),
     Route("ListJobs", "GET", f"{_V1}/jobs", jobs.list_jobs),
+    # bandwidths
+    Route("ShowBandwidthDetail", "GET", f"{_V1}/bandwidths", bandwidths.show_bandwidth_detail),
+    Route("UpdateBandwidth", "PUT", f"{_V1}/bandwidths/{{band_width_id}}", bandwidths.update_bandwidth, writes=True),
     # tags
     Route(  # and BatchDeleteTags: the body decides
         "BatchCreateTags",

@@ -71,12 +71,18 @@ def read(tx: Transaction, project_id: str, phone_ids: Sequence[str]) -> dict[str
     return {phone.phone_id: phone for phone in tx.rows(_PHONES, of_project=project_id, phone_ids=json_list(well_formed))}
 
 
-def ready(phone: Phone | None, phone_id: str, taken: set[str]) -> Phone:
-    """The phone, when it may be worked on. Raises CphError with the item's own code (cph-api.md 7.3)."""
+def existing(phone: Phone | None, phone_id: str) -> Phone:
+    """The phone, when it is there. Raises CphError CPS.0004, CPS.0005."""
     if phone is None:
         if not _PHONE_ID.fullmatch(phone_id):
             raise CphError("CPS.0004", f"phone_id {shown(phone_id)} must be 32 characters of 0-9 and a-f")
         raise CphError("CPS.0005", f"there is no phone {phone_id} in this project")
+    return phone
+
+
+def ready(phone: Phone | None, phone_id: str, taken: set[str]) -> Phone:
+    """The phone, when it may be worked on. Raises CphError with the item's own code (cph-api.md 7.3)."""
+    phone = existing(phone, phone_id)
     if phone_id in taken:
         raise CphError("CPS.0165", f"phone {phone_id} is named twice; its first item is being worked on")
     if phone.server_status == ServerStatus.FROZEN or phone.status == PhoneStatus.FROZEN:

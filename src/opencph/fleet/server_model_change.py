@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import bindparam, case, func, select, update
 
-from opencph.fleet import Fleet, generations
+from opencph.fleet import Fleet, generations, orders
 from opencph.fleet.adb_check import silent_phones
 from opencph.fleet.catalogue import PhoneModel
 from opencph.fleet.filters import among
@@ -118,11 +118,16 @@ def change_cloud_phone_server_model(
             ),
         )
         queue.accept(tx, [job])
-    return ChangeCloudPhoneServerModelResponse(
-        request_id=request_id,
-        order_id=new_order_id(),
-        product_id=product_id(body.server_model_name, body.phone_model_name),
-    )
+        order_id, product = new_order_id(), product_id(body.server_model_name, body.phone_model_name)
+        orders.open_order(
+            tx,
+            order_id=order_id,
+            project_id=caller.project_id,
+            kind=orders.CHANGE,
+            product_id=product,
+            server_ids=[body.server_id],
+        )
+    return ChangeCloudPhoneServerModelResponse(request_id=request_id, order_id=order_id, product_id=product)
 
 
 def _check(tx: Transaction, fleet: Fleet, project_id: str, body: ChangeCloudPhoneServerModelRequest) -> _Current:
@@ -229,13 +234,14 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
         new_product_id = product_id(payload.server_model_name, payload.phone_model_name)
         tx.run(_SET_PRODUCT, of_server=batch.job.lane, new_product_id=new_product_id)
         tx.run(_TOUCH_PHONES, of_generation=payload.generation_id, now=now)
-        end(tx, batch.job.lane, now)
+        end(tx, batch.job.lane, now, delivered=True)
         revisions.bump(tx, generations.SERVERS)
 
     def failed(tx: Transaction, job: Job, error: JobFailedError) -> None:
-        end(tx, job.lane, now_ms())
+        end(tx, job.lane, now_ms(), delivered=False)
 
-    def end(tx: Transaction, server_id: str, now: int) -> None:
+    def end(tx: Transaction, server_id: str, now: int, *, delivered: bool) -> None:
+        orders.settle(tx, [server_id], orders.CHANGE, delivered=delivered)
         normal = ServerStatus.NORMAL
         tx.run(_SET_STATUS, of_server=server_id, old_status=ServerStatus.CHANGING, new_status=normal, now=now)
 

@@ -97,3 +97,27 @@ class ListCloudPhoneModelsResponse(msgspec.Struct, frozen=True, kw_only=True):
 
     request_id: str
     phone_models: list[PhoneModel]
+
+
+class ListCloudPhoneServerModelOfferingsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /v1/{project_id}/server-model-offerings."""
+
+    marker: str | None = None
+    limit: int = 100
+
+
+class ServerModelOffering(msgspec.Struct, frozen=True, kw_only=True):
+    """A server flavor in an availability zone."""
+
+    available_zone: str
+    model_name: str
+    sell_status: str  # available | sellout
+
+
+class ListCloudPhoneServerModelOfferingsResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of offerings; `count` is the total."""
+
+    request_id: str
+    count: int
+    models: list[ServerModelOffering]
+    page_info: PageInfo

@@ -9,7 +9,11 @@ from opencph.wire.checks import NUL_RULE, check_id
 from opencph.wire.errors import CphError, shown
 from opencph.wire.images import ListCloudPhoneImagesQuery
 from opencph.wire.jobs import ListJobsQuery
-from opencph.wire.models import ListCloudPhoneModelsQuery, ListCloudPhoneServerModelsQuery
+from opencph.wire.models import (
+    ListCloudPhoneModelsQuery,
+    ListCloudPhoneServerModelOfferingsQuery,
+    ListCloudPhoneServerModelsQuery,
+)
 from opencph.wire.phones import ListCloudPhonesQuery
 from opencph.wire.servers import ListCloudPhoneServersQuery
 from opencph.wire.tags import ListProjectTagsQuery
@@ -20,6 +24,7 @@ LIMIT_DEFAULT = 100
 LIMIT_MAX = 100
 LIMIT_MAX_PHONES = 200
 LIMIT_MAX_IMAGES = 500
+LIMIT_MAX_OFFERINGS = 1000
 REQUEST_IDS_MAX = 20
 FILTER_MAX_BYTES = 256
 
@@ -106,6 +111,18 @@ def list_jobs(query: Query) -> ListJobsQuery:
 def list_project_tags(query: Query) -> ListProjectTagsQuery:
     """Check the query of ListProjectTags."""
     return ListProjectTagsQuery(offset=_offset(query), limit=_limit(query, LIMIT_MAX))
+
+
+def list_cloud_phone_server_model_offerings(query: Query) -> ListCloudPhoneServerModelOfferingsQuery:
+    """Check the query of ListCloudPhoneServerModelOfferings."""
+    return ListCloudPhoneServerModelOfferingsQuery(
+        marker=_text(query, "marker", "CPS.0002"), limit=_limit(query, LIMIT_MAX_OFFERINGS)
+    )
+
+
+def page_of(query: Query, limit_max: int) -> tuple[int, int]:
+    """offset and limit of a query that has nothing else."""
+    return _offset(query), _limit(query, limit_max)
 
 
 def _integer(query: Query, field: str, code: str, *, low: int = -(2**62), high: int = 2**62) -> int | None:
