@@ -111,6 +111,7 @@ class Network:
         eip_id: str | None = None,
         ports: tuple[tuple[str, int, bool], ...] = (),
         keypair_name: str | None = None,
+        bandwidth_id: str | None = None,
         tx: Transaction,
     ) -> str:
         """Add a generation with one address."""
@@ -135,6 +136,7 @@ class Network:
             subnet_id=self.subnet_id,
             ipv6_enable=0,
             keypair_name=keypair_name,
+            bandwidth_id=bandwidth_id,
             ports=json.dumps([{"name": n, "listen_port": p, "internet_accessible": a} for n, p, a in ports]),
             property="",
             create_ms=0,
@@ -165,6 +167,29 @@ class Network:
                 create_ms=0,
             )
         return eip_id
+
+    def bandwidth(self, mbit: int, bandwidth_id: str | None = None) -> str:
+        """A shared bandwidth, or another size of one; returns its id."""
+        with self.database.write() as tx:
+            if bandwidth_id is None:
+                bandwidth_id = str(uuid.uuid4())
+                add(
+                    tx,
+                    tables.bandwidths,
+                    bandwidth_id=bandwidth_id,
+                    project_id=self.project_id,
+                    name="b",
+                    size_mbit=mbit,
+                    charge_mode=0,
+                    share_type=1,
+                    create_ms=0,
+                    update_ms=0,
+                )
+            else:
+                resize = update(tables.bandwidths).where(tables.bandwidths.c.bandwidth_id == bindparam("id"))
+                tx.run(command(resize.values(size_mbit=bindparam("mbit"))), id=bandwidth_id, mbit=mbit)
+            revisions.bump(tx, "network")
+        return bandwidth_id
 
     def server(self, **generation: Any) -> str:
         """A server that serves; returns its id."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 BYTES_PER_MBIT = 125_000
@@ -24,8 +24,9 @@ _TICK_SECONDS = 0.001
 class Waiter(Protocol):
     """Who wants to move bytes."""
 
-    def go_on(self) -> None:
-        """A portion is there: take it."""
+    @property
+    def go_on(self) -> Callable[[], None]:
+        """Called when a portion is there: take it at once."""
         ...
 
 

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable
 
 from opencph.fleet.generation_routes import Route
+from opencph.gateway.bandwidth import Limits
 from opencph.gateway.listeners import Listeners
 from opencph.gateway.relay import Address, Relay, Relays
 
@@ -27,6 +28,16 @@ def mappings_of(routes: Iterable[Route]) -> dict[Address, Address]:
     return found
 
 
+def limits_of(routes: Iterable[Route]) -> dict[str, tuple[str, int]]:
+    """Every public address with a limit: the id and the Mbit/s of its bandwidth. Private addresses have none."""
+    return {
+        address.public_ip: (route.bandwidth_id, route.bandwidth_mbit)
+        for route in routes
+        for address in route.addresses
+        if address.public_ip and route.bandwidth_id and route.bandwidth_mbit
+    }
+
+
 def is_ours(ip: str) -> bool:
     """Whether the platform may open listeners on this address."""
     return ip.startswith(("127.", "fd"))
@@ -35,8 +46,9 @@ def is_ours(ip: str) -> bool:
 class Mappings:
     """The mappings that are open, and the connections that run through them."""
 
-    def __init__(self, listeners: Listeners, relays: Relays) -> None:
+    def __init__(self, listeners: Listeners, relays: Relays, limits: Limits) -> None:
         self._listeners = listeners
+        self._limits = limits
         self._relays = relays
         self._targets: dict[Address, Address] = {}
         self._running: dict[Address, set[Relay]] = {}
@@ -65,7 +77,7 @@ class Mappings:
             if not running and self._running.get(address) is running:
                 del self._running[address]
 
-        relay = self._relays.join(connection, self._targets[address], forget)
+        relay = self._relays.join(connection, self._targets[address], forget, self._limits.of(address[0]))
         if relay is not None:
             running.add(relay)
         elif not running:

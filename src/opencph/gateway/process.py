@@ -16,7 +16,7 @@ import uvloop
 from opencph.fleet.generation_routes import Route, mappings
 from opencph.gateway.bandwidth import Limits
 from opencph.gateway.listeners import Listeners
-from opencph.gateway.mappings import Mappings, mappings_of
+from opencph.gateway.mappings import Mappings, limits_of, mappings_of
 from opencph.gateway.relay import Relays
 from opencph.gateway.tunnels import Tunnels
 from opencph.settings import Settings
@@ -54,12 +54,13 @@ async def _serve(settings: Settings, database: Database, ready: Callable[[], Non
         loop.add_signal_handler(number, stop.set)
     listeners = Listeners()
     relays = Relays(on_no_descriptors=listeners.hold)
-    serving = Mappings(listeners, relays)
     limits = Limits()
+    serving = Mappings(listeners, relays, limits)
     tunnels = Tunnels(listeners, limits, database, settings.ssh_port)
 
     async def apply(routes: list[Route]) -> None:
         wanted = mappings_of(routes)
+        limits.apply(limits_of(routes))
         serving.apply(wanted)
         tunnels.apply(routes)
         _logger.info("network applied", servers=len(routes), mappings=len(serving), missing=len(listeners.missing))

@@ -2,7 +2,8 @@
 
 Bytes go socket -> pipe -> socket with splice(2), so they are never copied into this process. A pipe is borrowed only while bytes
 are on their way: an idle connection holds two sockets and nothing else, and what is in flight per direction is bounded by one
-pipe. A half-closed side stays half-closed, a reset is passed on as a reset.
+pipe. A half-closed side stays half-closed, a reset is passed on as a reset. Where a bandwidth is shared, each direction takes its
+portions from the bucket before it takes bytes from a socket.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from opencph.gateway.bandwidth import BYTES_PER_MBIT, Bucket, Limit
 from opencph.sockets import do_not_pace
 
 Address = tuple[str, int]
@@ -27,6 +29,8 @@ TURN_BYTES = 4 * PIPE_BYTES
 IDLE_PIPES = 16
 CONNECT_SECONDS = 10.0
 KEEPALIVE_IDLE_SECONDS = 60
+#: What the kernel may hold of a connection whose bandwidth is limited: so many seconds of it, within these bounds.
+LIMITED_SECONDS, LIMITED_BYTES_MIN, LIMITED_BYTES_MAX = 0.05, 64 * 1024, 4 * 1024 * 1024
 
 _SPLICE = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -68,9 +72,11 @@ class _End:
 class _Direction:
     """The bytes from one end to the other."""
 
-    __slots__ = ("done", "eof", "pending", "pipe", "sink", "source")
+    __slots__ = ("_inbound", "_limit", "done", "eof", "pending", "pipe", "sink", "source")
 
-    def __init__(self, source: _End, sink: _End) -> None:
+    def __init__(self, source: _End, sink: _End, limit: Limit | None, inbound: bool) -> None:
+        self._limit = limit
+        self._inbound = inbound
         self.source = source
         self.sink = sink
         self.pipe: _Pipe | None = None
@@ -78,11 +84,20 @@ class _Direction:
         self.eof = False
         self.done = False  # everything is delivered, and the sink has been told so
 
+    @property
+    def _bucket(self) -> Bucket | None:
+        limit = self._limit
+        return None if limit is None else limit.inbound if self._inbound else limit.outbound
+
+    def go_on(self) -> None:
+        """The bucket has a portion for it."""
+        self.source.relay.pump()
+
     def pump(self, pipes: list[_Pipe]) -> bool:
         """Move what can be moved now. True: the turn is over though there may be more. Raises OSError when an end is dead."""
         if self.done:
             return False
-        source, sink, moved = self.source, self.sink, 0
+        source, sink, moved, bucket = self.source, self.sink, 0, self._bucket
         while True:
             progressed = False
             if self.pending and sink.writable:
@@ -98,14 +113,21 @@ class _Direction:
             if source.readable and not self.eof:
                 if self.pipe is None:
                     self.pipe = pipes.pop() if pipes else _Pipe()
-                if self.pending < self.pipe.size:
+                room = self.pipe.size - self.pending
+                if room and bucket is not None:
+                    room = bucket.take(self, room)
+                if room:
                     try:
-                        taken = os.splice(source.fd, self.pipe.write, self.pipe.size - self.pending, flags=_SPLICE)
+                        taken = os.splice(source.fd, self.pipe.write, room, flags=_SPLICE)
                     except BlockingIOError:
+                        if bucket is not None:
+                            bucket.give_back(room)
                         # With bytes in the pipe this may also mean that all its slots are taken: ask again when it is empty.
                         if not self.pending:
                             source.readable = False
                     else:
+                        if bucket is not None:
+                            bucket.give_back(room - taken)
                         self.pending += taken
                         self.eof = taken == 0
                         progressed = progressed or taken > 0
@@ -131,6 +153,9 @@ class _Direction:
     def close(self, pipes: list[_Pipe]) -> None:
         """Let the pipe go; bytes still in it are lost, as they are when a connection is reset."""
         self._give_back(pipes)
+        bucket = self._bucket
+        if bucket is not None:
+            bucket.leave(self)
 
 
 class Relay:
@@ -138,11 +163,16 @@ class Relay:
 
     __slots__ = ("_client", "_connected", "_directions", "_gone", "_on_close", "_relays", "_target", "_timer", "queued")
 
-    def __init__(self, relays: Relays, client: socket.socket, target: socket.socket, on_close: Callable[[Relay], None]) -> None:
+    def __init__(
+        self, relays: Relays, client: socket.socket, target: socket.socket, on_close: Callable[[Relay], None], limit: Limit | None
+    ) -> None:
         self._relays = relays
         self._client = _End(client, self)
         self._target = _End(target, self)
-        self._directions = (_Direction(self._client, self._target), _Direction(self._target, self._client))
+        self._directions = (
+            _Direction(self._client, self._target, limit, inbound=True),
+            _Direction(self._target, self._client, limit, inbound=False),
+        )
         self._on_close = on_close
         self._connected = False
         self._gone = False
@@ -228,7 +258,9 @@ class Relays:
     def __len__(self) -> int:
         return len(self._ends) // 2
 
-    def join(self, client: socket.socket, target: Address, on_close: Callable[[Relay], None]) -> Relay | None:
+    def join(
+        self, client: socket.socket, target: Address, on_close: Callable[[Relay], None], limit: Limit | None = None
+    ) -> Relay | None:
         """Connect to `target` and join `client` to it. Owns `client` from now on; None when it could not even begin.
 
         When the target cannot be reached, or not within CONNECT_SECONDS, the client is reset.
@@ -246,12 +278,16 @@ class Relays:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+            if limit is not None and limit.mbit is not None:  # else it fills megabytes before the sender feels the limit
+                wanted = int(limit.mbit * BYTES_PER_MBIT * LIMITED_SECONDS)
+                held = min(max(wanted, LIMITED_BYTES_MIN), LIMITED_BYTES_MAX)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, held)
         do_not_pace(upstream, target[0])
         if upstream.connect_ex(target) not in (0, errno.EINPROGRESS):
             upstream.close()
             _reset(client)
             return None
-        return Relay(self, client, upstream, on_close)
+        return Relay(self, client, upstream, on_close, limit)
 
     def watch(self, end: _End) -> None:
         """Report what happens at this end from now on, and its state now."""

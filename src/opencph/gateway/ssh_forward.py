@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import asyncssh
 
@@ -27,16 +28,13 @@ def window_bytes(limit: Limit) -> int:
     return min(max(int(limit.mbit * 125_000 * WINDOW_SECONDS), WINDOW_BYTES_MIN), WINDOW_BYTES)
 
 
-class _ToPhone:
-    """The waiter of the inbound direction."""
+class _Turn:
+    """The waiter of one direction."""
 
-    __slots__ = ("_forward",)
+    __slots__ = ("go_on",)
 
-    def __init__(self, forward: Forward) -> None:
-        self._forward = forward
-
-    def go_on(self) -> None:
-        self._forward.drain()
+    def __init__(self, go_on: Callable[[], None]) -> None:
+        self.go_on = go_on
 
 
 class Forward(asyncssh.SSHTCPSession[bytes]):
@@ -55,7 +53,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         self._owed = 0  # delivered, and not yet granted again
         self._views: list[memoryview] = []
         self._pending = bytearray()
-        self._to_phone = _ToPhone(self)
+        self._to_phone, self._from_phone = _Turn(self.drain), _Turn(self._read_now)
         self._reading = self._writing = False
         self._phone_done = self._client_done = self._told = False
         self._closed = False
@@ -216,6 +214,12 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             self._reading = True
             self._loop.add_reader(self._fd, self._on_readable)
 
+    def _read_now(self) -> None:
+        """The bucket has a portion for it, at this moment only."""
+        self.go_on()
+        if self._reading:
+            self._on_readable()
+
     def _stop_reading(self) -> None:
         if self._reading:
             self._reading = False
@@ -230,7 +234,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         size = min(channel._send_window, packet * PACKETS_AT_ONCE)
         bucket: Bucket | None = self._limit.outbound
         if bucket is not None:
-            size = bucket.take(self, size)
+            size = bucket.take(self._from_phone, size)
             if not size:
                 self._stop_reading()
                 return
@@ -274,7 +278,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         self._want_write(False)
         if self._timer is not None:
             self._timer.cancel()
-        for bucket, waiter in ((self._limit.inbound, self._to_phone), (self._limit.outbound, self)):
+        for bucket, waiter in ((self._limit.inbound, self._to_phone), (self._limit.outbound, self._from_phone)):
             if bucket is not None:
                 bucket.leave(waiter)
         self._lane.waits_for_phones(-len(self._pending))
