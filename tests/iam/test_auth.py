@@ -21,6 +21,8 @@ from opencph.wire.signatures import sign
 
 OTHER_PROJECT = "f" * 32
 
+BUY = "cph:servers:create"
+
 
 @pytest.fixture
 def authenticator(database: Database, settings: Settings, credentials: Credentials) -> Authenticator:
@@ -88,12 +90,12 @@ def token_of(authenticator: Authenticator, user_id: str, project_id: str, clock:
 def test_a_token_makes_the_caller(authenticator: Authenticator, credentials: Credentials, user_id: str) -> None:
     caller = authenticator.authenticate(with_token(token_of(authenticator, user_id, credentials.project_id)))
     assert (caller.user_id, caller.user_name, caller.domain_name) == (user_id, "admin", "opencph")
-    assert (caller.project_id, caller.role, caller.may_write) == (credentials.project_id, "admin", True)
+    assert (caller.project_id, caller.role, caller.may(BUY)) == (credentials.project_id, "admin", True)
 
 
-def test_a_domain_token_has_no_project_and_writes_nothing(authenticator: Authenticator, user_id: str) -> None:
+def test_a_domain_token_has_no_project_and_the_rights_of_all_projects(authenticator: Authenticator, user_id: str) -> None:
     caller = authenticator.authenticate(with_token(token_of(authenticator, user_id, "")))
-    assert (caller.project_id, caller.may_write) == ("", False)
+    assert (caller.project_id, caller.may(BUY)) == ("", True)
 
 
 def test_a_signature_makes_the_caller(authenticator: Authenticator, credentials: Credentials, user_id: str) -> None:
@@ -191,8 +193,8 @@ def test_a_role_is_the_projects(database: Database, authenticator: Authenticator
     project = {"project_id": OTHER_PROJECT, "domain_id": credentials.domain_id, "name": "second", "enabled": 1}
     run(database, insert(tables.projects).values(project))
     run(database, insert(tables.grants).values(user_id=user_id, project_id=OTHER_PROJECT, role="reader"))
-    assert authenticator.authenticate(signed(credentials, OTHER_PROJECT)).may_write is False
-    assert authenticator.authenticate(signed(credentials, credentials.project_id)).may_write is True
+    assert authenticator.authenticate(signed(credentials, OTHER_PROJECT)).may(BUY) is False
+    assert authenticator.authenticate(signed(credentials, credentials.project_id)).may(BUY) is True
 
 
 def test_without_lookup_only_what_is_remembered_is_answered(

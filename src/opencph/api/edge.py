@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from opencph.api import auditing
 from opencph.api.bodies import Body, ClientGoneError, Receive, has_body
 from opencph.api.call import Answer, Call, Result
 from opencph.api.errors import refusal
@@ -126,13 +127,13 @@ class Edge:
                 forbidden = CphError("CPS.0001", f"the role {caller.role} does not allow {route.action or route.operation}")
                 if route.writes:
                     call = Call(self.fleet, self.authenticator, caller, request_id, tuple(params), b"", content, headers)
-                    await asyncio.get_running_loop().run_in_executor(self._writes, refused, route, call, forbidden)
+                    await asyncio.get_running_loop().run_in_executor(self._writes, auditing.refused, route, call, forbidden)
                 raise forbidden
         if body is not None and not body.taken:
             content = await body.read()
         call = Call(self.fleet, self.authenticator, caller, request_id, tuple(params), scope["query_string"], content, headers)
         if route.writes:
-            return await asyncio.get_running_loop().run_in_executor(self._writes, audited, route, call)
+            return await asyncio.get_running_loop().run_in_executor(self._writes, auditing.audited, route, call)
         if self.reads_inline and not route.blocks and not (route.slow and route.slow(call)):
             return route.handler(call)
         threads = self._slow if route.blocks else self._reads

@@ -20,27 +20,29 @@ class Refusal(NamedTuple):
     body: msgspec.Struct
 
 
-def refusal(error: BaseException, request_id: str, operation: str, *, identity: bool = False) -> Refusal:
-    """What the client is told of an exception."""
+def refusal(error: BaseException, request_id: str, operation: str, *, identity: bool = False, log: bool = True) -> Refusal:
+    """What the client is told of an exception. Errors that are ours go to the log too, unless `log` is False."""
     if isinstance(error, IdentityError):
         return Refusal(error.status, _identity_body(error))
     if isinstance(error, ServiceError):
         return Refusal(error.status, error.body)
-    cph = error if isinstance(error, CphError) else _internal(error, request_id, operation)
+    cph = error if isinstance(error, CphError) else _internal(error, request_id, operation, log)
     if identity:
         return Refusal(cph.status, _identity_body(IdentityError(cph.status, cph.message)))
     return Refusal(cph.status, ErrorBody(request_id=request_id, error_code=cph.code, error_msg=cph.message))
 
 
-def _internal(error: BaseException, request_id: str, operation: str) -> CphError:
+def _internal(error: BaseException, request_id: str, operation: str, log: bool) -> CphError:
     """The public face of an error that is not the caller's."""
     if isinstance(error, StoreBusyError):
         return CphError("CPS.0042", "the database is busy; try again in a moment")
     if isinstance(error, StoreUnavailableError):
-        _logger.error("the database is not available", request_id=request_id, operation=operation, cause=str(error))
+        if log:
+            _logger.error("the database is not available", request_id=request_id, operation=operation, cause=str(error))
         return CphError("CPS.0003", "the database is not available at the moment; try again", status=503)
     kind = "database error" if isinstance(error, StoreError) else "unexpected error"
-    _logger.error(kind, request_id=request_id, operation=operation, exc_info=error)
+    if log:
+        _logger.error(kind, request_id=request_id, operation=operation, exc_info=error)
     return CphError("CPS.0003", f"see the log of the service for request {request_id}")
 
 

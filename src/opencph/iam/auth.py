@@ -1,4 +1,4 @@
-"""Who is calling: from a token or a signed request to a `Caller`. What the caller may do there is decided at the edge.
+"""Who is calling: from a token or a signed request to a `Caller`. What the caller may do is decided at the edge, by its policy.
 
 Answers are remembered for FRESH_SECONDS, so that a call costs no look-up and a disabled user, key or grant is out soon.
 """
@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, select
 
-from opencph.iam import Caller
+from opencph.iam import READER, Caller
+from opencph.iam.policies import ROLES, Union, policy_of
 from opencph.iam.tokens import Claims, TokenError, read
-from opencph.iam.users import ACCESS_KEY, GRANT, USER_BY_ID, AccessKeyRow
+from opencph.iam.users import ACCESS_KEY, GRANT, ROLES_OF_USER, USER_BY_ID, AccessKeyRow, GrantRow
 from opencph.settings import Settings
 from opencph.store.database import Database, Query, scalar
 from opencph.store.tables import signing_keys
@@ -120,12 +121,25 @@ class Authenticator:
         if claims.project_id:
             grant = self.database.row(GRANT, user_id=claims.user_id, project_id=claims.project_id)
             if grant is not None:
-                return Caller(**grant._asdict())
+                return _in_project(grant)
         else:
             user = self.database.row(USER_BY_ID, user_id=claims.user_id)
             if user is not None and user.enabled:
-                return _without_project(user.user_id, user.user_name, user.domain_id, user.domain_name)
+                return self._without_project(user.user_id, user.user_name, user.domain_id, user.domain_name)
         raise CphError("APIGW.0301", "the token's user or its access to the project is gone or disabled")
+
+    def _without_project(self, user_id: str, user_name: str, domain_id: str, domain_name: str) -> Caller:
+        """A caller for calls of no project. It may do what it may do in any of its projects; which, the rule has to look at."""
+        roles = self.database.rows(ROLES_OF_USER, user_id=user_id)
+        return Caller(
+            user_id=user_id,
+            user_name=user_name,
+            domain_id=domain_id,
+            domain_name=domain_name,
+            project_id="",
+            role=",".join(role.role for role in roles) or READER,
+            policy=Union([ROLES[READER], *(policy_of(*role) for role in roles)]),
+        )
 
     def _by_signature(self, authorization: Authorization, request: Request, lookup: bool) -> Caller:
         now = time.time()
@@ -146,14 +160,16 @@ class Authenticator:
         project_id = request.project_id or stated
         if stated and stated != project_id:
             raise CphError("APIGW.0302", "the project of X-Project-Id is not the project of the path")
-        if not project_id:
-            return _without_project(key.row.user_id, key.row.user_name, key.row.domain_id, key.row.domain_name)
         if project_id not in key.callers:
             if not lookup:
                 raise LookupNeededError
+            row = key.row
+            if not project_id:
+                everywhere = key.callers[""] = self._without_project(row.user_id, row.user_name, row.domain_id, row.domain_name)
+                return everywhere
             grant = self.database.row(GRANT, user_id=key.row.user_id, project_id=project_id)
             _make_room(key.callers)
-            key.callers[project_id] = None if grant is None else Caller(**grant._asdict())
+            key.callers[project_id] = None if grant is None else _in_project(grant)
         caller = key.callers[project_id]
         if caller is None:
             raise CphError("APIGW.0302", f"the access key gives no access to project {project_id[:64]!r}")
@@ -174,8 +190,16 @@ class Authenticator:
         return key
 
 
-def _without_project(user_id: str, user_name: str, domain_id: str, domain_name: str) -> Caller:
-    return Caller(user_id=user_id, user_name=user_name, domain_id=domain_id, domain_name=domain_name, project_id="", role="reader")
+def _in_project(grant: GrantRow) -> Caller:
+    return Caller(
+        user_id=grant.user_id,
+        user_name=grant.user_name,
+        domain_id=grant.domain_id,
+        domain_name=grant.domain_name,
+        project_id=grant.project_id,
+        role=grant.role,
+        policy=policy_of(grant.role, grant.document),
+    )
 
 
 def _make_room(remembered: dict[bytes, _Remembered] | dict[str, _Key] | dict[str, Caller | None]) -> None:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, or_, select
 
 from opencph.store.database import Query, Transaction
-from opencph.store.tables import access_keys, domains, grants, projects, users
+from opencph.store.tables import access_keys, domains, grants, policies, projects, users
 
 # Argon2id at the smallest cost OWASP recommends: 19 MiB and about 20 ms, so that a burst of logins does not eat the machine.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -64,6 +64,14 @@ class GrantRow(NamedTuple):
     domain_name: str
     project_id: str
     role: str
+    document: str | None  # of the policy that the role names; None for a ready-made role
+
+
+class RoleRow(NamedTuple):
+    """A role that a user has in some project."""
+
+    role: str
+    document: str | None
 
 
 class AccessKeyRow(NamedTuple):
@@ -102,11 +110,14 @@ ACCESS_KEY = Query(
     AccessKeyRow,
 )
 GRANT = Query(
-    select(users.c.user_id, users.c.name, users.c.domain_id, domains.c.name, grants.c.project_id, grants.c.role)
+    select(
+        users.c.user_id, users.c.name, users.c.domain_id, domains.c.name, grants.c.project_id, grants.c.role, policies.c.document
+    )
     .select_from(
         grants.join(users, grants.c.user_id == users.c.user_id)
         .join(projects, grants.c.project_id == projects.c.project_id)
         .join(domains, users.c.domain_id == domains.c.domain_id)
+        .outerjoin(policies, grants.c.role == policies.c.name)
     )
     .where(
         grants.c.user_id == bindparam("user_id"),
@@ -115,6 +126,24 @@ GRANT = Query(
         projects.c.enabled == 1,
     ),
     GrantRow,
+)
+#: the roles of a user in all enabled projects
+ROLES_OF_USER = Query(
+    select(grants.c.role, policies.c.document)
+    .distinct()
+    .select_from(
+        grants.join(projects, grants.c.project_id == projects.c.project_id).outerjoin(policies, grants.c.role == policies.c.name)
+    )
+    .where(grants.c.user_id == bindparam("user_id"), projects.c.enabled == 1)
+    .order_by(grants.c.role),
+    RoleRow,
+)
+#: the users of a domain: all, or the one of that name
+USERS_OF_DOMAIN = Query(
+    _USER.where(
+        users.c.domain_id == bindparam("domain_id"), or_(bindparam("any_name") == 1, users.c.name == bindparam("name"))
+    ).order_by(users.c.name),
+    UserRow,
 )
 PROJECTS_OF_USER = Query(
     _PROJECT.join(grants, grants.c.project_id == projects.c.project_id)
