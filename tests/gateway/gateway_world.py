@@ -152,8 +152,8 @@ class Network:
         )
         return generation_id
 
-    def eip(self, address: str) -> str:
-        """A public address; returns its id."""
+    def eip(self, address: str, bandwidth_id: str | None = None) -> str:
+        """A public address, with a bandwidth of its own or without; returns its id."""
         eip_id = str(uuid.uuid4())
         with self.database.write() as tx:
             add(
@@ -165,6 +165,7 @@ class Network:
                 address=address,
                 auto_assigned=1,
                 create_ms=0,
+                bandwidth_id=bandwidth_id,
             )
         return eip_id
 

@@ -169,6 +169,24 @@ def test_public_traffic_is_limited_as_the_row_says_and_private_is_not(
 
 
 @once
+def test_an_eip_with_a_bandwidth_of_its_own_has_that_one(network: Network, gateway: Start) -> None:
+    phone, public = network.ip(), network.ip()
+    own = network.bandwidth(4)
+    network.server(
+        phone_ip_first=phone,
+        server_ip=network.ip(),
+        eip_id=network.eip(public, own),
+        ports=PORTS,
+        bandwidth_id=network.bandwidth(2000),
+    )
+    source = Source(phone, 20000)
+    gateway()
+    got = sum(_received([(public, 10001)], 1.5))
+    source.close()
+    assert 0.5 * 4 * BYTES_PER_MBIT * 1.5 < got <= 4 * BYTES_PER_MBIT * 1.5 * SLACK
+
+
+@once
 def test_mappings_and_tunnels_of_servers_with_one_bandwidth_share_it(
     network: Network, gateway: Start, limited: tuple[str, str, str, str, Source], tmp_path: Path
 ) -> None:

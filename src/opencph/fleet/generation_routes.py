@@ -20,12 +20,17 @@ SERVING = "serving"
 
 
 class RoutedAddress(NamedTuple):
-    """A VIP and what is bound to it. `number` 0, 1, ...: phones number * phone_count_per_ip + 1 and on."""
+    """A VIP and what is bound to it. `number` 0, 1, ...: phones number * phone_count_per_ip + 1 and on.
+
+    The bandwidth is the EIP's own; None: that of the generation.
+    """
 
     number: int
     server_ip: str
     server_ipv6: str | None
     public_ip: str | None
+    bandwidth_id: str | None
+    bandwidth_mbit: int | None
 
 
 class Mapping(NamedTuple):
@@ -86,6 +91,8 @@ class _AddressRow(NamedTuple):
     server_ip: str
     server_ipv6: str | None
     public_ip: str | None
+    bandwidth_id: str | None
+    bandwidth_mbit: int | None
 
 
 _serving = tables.servers.join(tables.generations, tables.servers.c.generation_id == _g.generation_id)
@@ -115,11 +122,19 @@ _ROUTES = Query(
     _RouteRow,
 )
 _ROUTED_ADDRESSES = Query(
-    select(_a.generation_id, _a.number, _a.server_ip, _a.server_ipv6, tables.eips.c.address)
+    select(
+        _a.generation_id,
+        _a.number,
+        _a.server_ip,
+        _a.server_ipv6,
+        tables.eips.c.address,
+        tables.bandwidths.c.bandwidth_id,
+        tables.bandwidths.c.size_mbit,
+    )
     .select_from(
-        _serving.join(tables.server_addresses, _a.generation_id == _g.generation_id).outerjoin(
-            tables.eips, tables.eips.c.eip_id == _a.eip_id
-        )
+        _serving.join(tables.server_addresses, _a.generation_id == _g.generation_id)
+        .outerjoin(tables.eips, tables.eips.c.eip_id == _a.eip_id)
+        .outerjoin(tables.bandwidths, tables.bandwidths.c.bandwidth_id == tables.eips.c.bandwidth_id)
     )
     .where(_g.state == SERVING)
     .order_by(_a.generation_id, _a.number),

@@ -30,12 +30,14 @@ def mappings_of(routes: Iterable[Route]) -> dict[Address, Address]:
 
 def limits_of(routes: Iterable[Route]) -> dict[str, tuple[str, int]]:
     """Every public address with a limit: the id and the Mbit/s of its bandwidth. Private addresses have none."""
-    return {
-        address.public_ip: (route.bandwidth_id, route.bandwidth_mbit)
-        for route in routes
-        for address in route.addresses
-        if address.public_ip and route.bandwidth_id and route.bandwidth_mbit
-    }
+    found: dict[str, tuple[str, int]] = {}
+    for route in routes:
+        for address in route.addresses:
+            if address.public_ip and address.bandwidth_id and address.bandwidth_mbit:
+                found[address.public_ip] = address.bandwidth_id, address.bandwidth_mbit
+            elif address.public_ip and route.bandwidth_id and route.bandwidth_mbit:
+                found[address.public_ip] = route.bandwidth_id, route.bandwidth_mbit
+    return found
 
 
 def is_ours(ip: str) -> bool:
