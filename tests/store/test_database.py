@@ -403,3 +403,21 @@ def test_a_missing_driver_is_named_with_how_to_get_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "PostgreSQL needs the package psycopg: pip install 'opencph[postgresql]'" in done.stderr
+
+
+def test_reads_between_begin_and_end_of_a_snapshot_see_one_state_of_a_sqlite_database(database: Database, other: Database) -> None:
+    if not database.reads_inline:
+        return  # PostgreSQL's readers do not share a thread
+    add(other, "a", 1)
+    database.begin_snapshot()
+    assert database.row(GET, name="a") == 1
+    with other.write() as tx:
+        tx.run(SET, which="a", new=2)
+    with database.read() as reading:
+        assert reading.row(GET, name="a") == 1
+    assert database.rows(SOME, names=json_list(["a"])) == ["a"]
+    assert database.row(GET, name="a") == 1
+    database.end_snapshot()
+    assert database.row(GET, name="a") == 2
+    add(database, "b")  # a write is possible again
+    database.end_snapshot()  # and an end too many harms nothing

@@ -260,6 +260,12 @@ class PostgresqlDatabase:
     def write(self) -> AbstractContextManager[PostgresqlTransaction]:
         return _Block(self._pool, "BEGIN", f"NOTIFY {CHANNEL}; COMMIT")
 
+    def begin_snapshot(self) -> None:
+        """Nothing to do: a read that crosses a network runs in a thread of its own, and shares with nobody."""
+
+    def end_snapshot(self) -> None:
+        """Nothing to do, as `begin_snapshot`."""
+
     def wait_for_change(self, seconds: float) -> bool:
         listener: Connection | None = getattr(self._local, "listener", None)
         try:

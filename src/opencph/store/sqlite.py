@@ -132,21 +132,23 @@ class SqliteTransaction:
 
 
 class _Reading:
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_shared")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._shared = connection.in_transaction  # the snapshot of `begin_snapshot()`, which goes on after us
 
     def __enter__(self) -> SqliteTransaction:
         try:
-            self._connection.execute("BEGIN")
+            if not self._shared:
+                self._connection.execute("BEGIN")
         except sqlite3.Error as error:
             raise _translate(error) from error
         return SqliteTransaction(self._connection)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            if self._connection.in_transaction:
+            if not self._shared and self._connection.in_transaction:
                 self._connection.execute("COMMIT")
         except sqlite3.Error as failure:
             if kind is None:
@@ -306,6 +308,20 @@ class SqliteDatabase:
 
     def write(self) -> AbstractContextManager[SqliteTransaction]:
         return _Writing(self._connection(), self._turn)
+
+    def begin_snapshot(self) -> None:
+        try:
+            self._connection().execute("BEGIN")
+        except sqlite3.Error as error:
+            raise _translate(error) from error
+
+    def end_snapshot(self) -> None:
+        connection = self._connection()
+        try:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _translate(error) from error
 
     def wait_for_change(self, seconds: float) -> bool:
         connection = self._connection()
