@@ -16,6 +16,7 @@ import uvloop
 
 from opencph.fleet import (
     Fleet,
+    encode_servers,
     open_fleet,
     phone_jobs,
     phone_update_jobs,
@@ -74,6 +75,7 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
         **server_restart.kinds(fleet, runtime),
         **server_model_change.kinds(fleet, runtime),
         **server_keypair.kinds(fleet),
+        **encode_servers.kinds(fleet),
         **phone_jobs.kinds(fleet, runtime),
         **phone_update_jobs.kinds(fleet, runtime),
         **reconcile.kinds(fleet, runtime),

@@ -70,8 +70,8 @@ def test_bandwidths_are_listed_and_shared_ones_resized(client: Any, server_id: s
     for size in (1, 299, 300, 350, 1000, 1500, 2000):
         client.update_bandwidth(resize(shared.upper(), size))
         assert sizes(client)[shared] == size
-    for size in (0, 301, 325, 1050, 1499, 2500, None, "x"):
-        assert refused(client.update_bandwidth, resize(shared, size)).error_code == "CPS.0036"
+    for wrong in (0, 301, 325, 1050, 1499, 2500, None, "x"):
+        assert refused(client.update_bandwidth, resize(shared, wrong)).error_code == "CPS.0036"
     assert refused(client.update_bandwidth, resize(dedicated, 200)).error_code == "CPS.0160"
     unknown = refused(client.update_bandwidth, resize(SHARED_ID.replace("1", "9"), 200))
     assert (unknown.status_code, unknown.error_code) == (404, "CPS.0115")

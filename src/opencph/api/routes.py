@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opencph.api import bandwidths, health, identity, images, jobs, models, phones, servers, tags
+from opencph.api import bandwidths, encode_servers, health, identity, images, jobs, models, phones, servers, tags
 from opencph.api.neighbour_routes import NEIGHBOUR_ROUTES
 from opencph.api.routing import Route
 
@@ -61,6 +61,15 @@ ROUTES: tuple[Route, ...] = (
     # jobs
     Route("ShowJob", "GET", f"{_V1}/jobs/{{job_id}}", jobs.show_job),
     Route("ListJobs", "GET", f"{_V1}/jobs", jobs.list_jobs),
+    # encode servers
+    Route("ListEncodeServers", "GET", f"{_V1}/encode-servers", encode_servers.list_encode_servers),
+    Route(
+        "RestartEncodeServer",
+        "POST",
+        f"{_V1}/encode-servers/batch-restart",
+        encode_servers.restart_encode_server,
+        writes=True,
+    ),
     # bandwidths
     Route("ShowBandwidthDetail", "GET", f"{_V1}/bandwidths", bandwidths.show_bandwidth_detail),
     Route("UpdateBandwidth", "PUT", f"{_V1}/bandwidths/{{band_width_id}}", bandwidths.update_bandwidth, writes=True),

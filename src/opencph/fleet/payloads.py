@@ -13,6 +13,7 @@ STOP_PHONE = "stop_phone"
 UPDATE_PHONE = "update_phone"
 RESTART_SERVER = "restart_server"
 UPDATE_KEYPAIR = "update_keypair"
+RESTART_ENCODE_SERVER = "restart_encode_server"
 CHANGE_SERVER_MODEL = "change_server_model"
 
 

@@ -49,7 +49,7 @@ def list_cloud_phone_servers(query: Query) -> ListCloudPhoneServersQuery:
         phone_model_name=_text(query, "phone_model_name", "CPS.0028"),
         create_since=_integer(query, "create_since", "CPS.0174", low=0),
         create_until=_integer(query, "create_until", "CPS.0174", low=0),
-        status=_choice(query, "status", "CPS.0010", SERVER_STATUSES),
+        status=choice(query, "status", "CPS.0010", SERVER_STATUSES),
     )
 
 
@@ -60,15 +60,15 @@ def list_cloud_phones(query: Query) -> ListCloudPhonesQuery:
         limit=_limit(query, LIMIT_MAX_PHONES),
         phone_name=_text(query, "phone_name", "CPS.0025"),
         server_id=_server_id(query),
-        status=_choice(query, "status", "CPS.0010", PHONE_STATUSES),
-        type=_choice(query, "type", "CPS.0116", (0, 1)),
+        status=choice(query, "status", "CPS.0010", PHONE_STATUSES),
+        type=choice(query, "type", "CPS.0116", (0, 1)),
     )
 
 
 def list_cloud_phone_server_models(query: Query) -> ListCloudPhoneServerModelsQuery:
     """Check the query of ListCloudPhoneServerModels."""
     return ListCloudPhoneServerModelsQuery(
-        product_type=_choice(query, "product_type", "CPS.0144", (0, 1)),
+        product_type=choice(query, "product_type", "CPS.0144", (0, 1)),
         marker=_text(query, "marker", "CPS.0002"),
         limit=_limit(query, LIMIT_MAX),
     )
@@ -77,7 +77,7 @@ def list_cloud_phone_server_models(query: Query) -> ListCloudPhoneServerModelsQu
 def list_cloud_phone_models(query: Query) -> ListCloudPhoneModelsQuery:
     """Check the query of ListCloudPhoneModels."""
     return ListCloudPhoneModelsQuery(
-        status=_choice(query, "status", "CPS.0010", (0, 1)),
+        status=choice(query, "status", "CPS.0010", (0, 1)),
         offset=_offset(query),
         limit=_limit(query, LIMIT_MAX),
     )
@@ -147,7 +147,8 @@ def _limit(query: Query, high: int, *, default: int = LIMIT_DEFAULT) -> int:
     return default if limit is None else limit
 
 
-def _choice(query: Query, field: str, code: str, choices: Collection[int]) -> int | None:
+def choice(query: Query, field: str, code: str, choices: Collection[int]) -> int | None:
+    """A number out of a few, or None when left out."""
     number = _integer(query, field, code)
     if number is not None and number not in choices:
         raise CphError(code, f"{field} {number}: must be one of {', '.join(map(str, choices))}")
