@@ -20,8 +20,11 @@ CLIENTS = (
     ("huaweicloudsdkecs.v2", "EcsClient"),
     ("huaweicloudsdkbss.v2", "BssClient"),
 )
-#: operations whose name another version of the same service has too
-V3 = {"ShowVpcV3": ("huaweicloudsdkvpc.v3", "VpcClient", "ShowVpc")}
+#: operations whose name CPH or another version of the same service has too
+RENAMED = {
+    "ShowVpcV3": ("huaweicloudsdkvpc.v3", "VpcClient", "ShowVpc"),
+    "UpdatePublicipBandwidth": ("huaweicloudsdkeip.v2", "EipClient", "UpdateBandwidth"),
+}
 
 
 def snake(name: str) -> str:
@@ -30,7 +33,7 @@ def snake(name: str) -> str:
 
 def sdk_place(operation: str) -> tuple[str, str]:
     """Method and path where the SDK calls an operation."""
-    found = [V3[operation]] if operation in V3 else [(module, client, operation) for module, client in CLIENTS]
+    found = [RENAMED[operation]] if operation in RENAMED else [(module, client, operation) for module, client in CLIENTS]
     for module_name, client, name in found:
         module = importlib.import_module(module_name)
         make = getattr(getattr(module, client), f"_{snake(name)}_http_info", None)

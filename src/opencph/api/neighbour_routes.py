@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opencph.api import keypairs, vpc
+from opencph.api import eip, keypairs, vpc
 from opencph.api.routing import Route
 
 _V1 = "/v1/{project_id}"
@@ -33,6 +33,17 @@ NEIGHBOUR_ROUTES: tuple[Route, ...] = (
     Route("ListSecurityGroups", "GET", f"{_V1}/security-groups", vpc.list_security_groups),
     Route("ShowSecurityGroup", "GET", f"{_V1}/security-groups/{{security_group_id}}", vpc.show_security_group),
     Route("DeleteSecurityGroup", "DELETE", f"{_V1}/security-groups/{{security_group_id}}", vpc.delete_security_group, writes=True),
+    # EIP
+    Route("CreatePublicip", "POST", f"{_V1}/publicips", eip.create_publicip, writes=True),
+    Route("ListPublicips", "GET", f"{_V1}/publicips", eip.list_publicips),
+    Route("ShowPublicip", "GET", f"{_V1}/publicips/{{publicip_id}}", eip.show_publicip),
+    Route("UpdatePublicip", "PUT", f"{_V1}/publicips/{{publicip_id}}", eip.update_publicip, writes=True),
+    Route("DeletePublicip", "DELETE", f"{_V1}/publicips/{{publicip_id}}", eip.delete_publicip, writes=True),
+    Route("CreateSharedBandwidth", "POST", f"{_V20}/bandwidths", eip.create_shared_bandwidth, writes=True),
+    Route("ListBandwidths", "GET", f"{_V1}/bandwidths", eip.list_bandwidths),
+    Route("ShowBandwidth", "GET", f"{_V1}/bandwidths/{{bandwidth_id}}", eip.show_bandwidth),
+    Route("UpdatePublicipBandwidth", "PUT", f"{_V1}/bandwidths/{{bandwidth_id}}", eip.update_publicip_bandwidth, writes=True),
+    Route("DeleteSharedBandwidth", "DELETE", f"{_V20}/bandwidths/{{bandwidth_id}}", eip.delete_shared_bandwidth, writes=True),
     # key pairs
     Route("CreateKeypair", "POST", f"{_V3}/keypairs", keypairs.create_keypair, writes=True),
     Route("ListKeypairs", "GET", f"{_V3}/keypairs", keypairs.list_keypairs),

@@ -1,0 +1,71 @@
+"""Public addresses and bandwidths over HTTP: decode, call the rule, answer."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+from opencph.api.call import NO_CONTENT, Call, Result
+from opencph.neighbours import bandwidths, eip
+from opencph.neighbours.paging import page, text_filter
+from opencph.wire import eip_checks
+from opencph.wire.eip_checks import BAD_BANDWIDTH, BAD_EIP
+from opencph.wire.service_errors import network_error
+
+#: what EIPs can be filtered by; each may come several times
+FILTERS = ("id", "port_id", "public_ip_address", "private_ip_address", "ip_version")
+
+
+def create_publicip(call: Call) -> Result:
+    """POST /v1/{project_id}/publicips."""
+    return eip.create_publicip(call.fleet, call.caller, eip_checks.create_publicip(call.body))
+
+
+def list_publicips(call: Call) -> Result:
+    """GET /v1/{project_id}/publicips."""
+    given = parse_qs(call.raw_query.decode("latin-1"))
+    filters = {name: given[name] for name in FILTERS if name in given}
+    return eip.list_publicips(call.fleet, call.caller, page(call.query, network_error, BAD_EIP), filters)
+
+
+def show_publicip(call: Call) -> Result:
+    """GET /v1/{project_id}/publicips/{publicip_id}."""
+    return eip.show_publicip(call.fleet, call.caller, call.params[0])
+
+
+def update_publicip(call: Call) -> Result:
+    """PUT /v1/{project_id}/publicips/{publicip_id}."""
+    return eip.update_publicip(call.fleet, call.caller, call.params[0], eip_checks.update_publicip(call.body))
+
+
+def delete_publicip(call: Call) -> Result:
+    """DELETE /v1/{project_id}/publicips/{publicip_id}."""
+    eip.delete_publicip(call.fleet, call.caller, call.params[0])
+    return NO_CONTENT
+
+
+def create_shared_bandwidth(call: Call) -> Result:
+    """POST /v2.0/{project_id}/bandwidths."""
+    return bandwidths.create_shared_bandwidth(call.fleet, call.caller, eip_checks.create_shared_bandwidth(call.body))
+
+
+def list_bandwidths(call: Call) -> Result:
+    """GET /v1/{project_id}/bandwidths."""
+    query = call.query
+    share_type = text_filter(query, "share_type", network_error, BAD_BANDWIDTH)
+    return bandwidths.list_bandwidths(call.fleet, call.caller, page(query, network_error, BAD_BANDWIDTH), share_type)
+
+
+def show_bandwidth(call: Call) -> Result:
+    """GET /v1/{project_id}/bandwidths/{bandwidth_id}."""
+    return bandwidths.show_bandwidth(call.fleet, call.caller, call.params[0])
+
+
+def update_publicip_bandwidth(call: Call) -> Result:
+    """PUT /v1/{project_id}/bandwidths/{bandwidth_id}."""
+    return bandwidths.update_bandwidth(call.fleet, call.caller, call.params[0], eip_checks.update_bandwidth(call.body))
+
+
+def delete_shared_bandwidth(call: Call) -> Result:
+    """DELETE /v2.0/{project_id}/bandwidths/{bandwidth_id}."""
+    bandwidths.delete_shared_bandwidth(call.fleet, call.caller, call.params[0])
+    return NO_CONTENT
