@@ -50,6 +50,7 @@ class Edge:
         # Request ids are no secrets, but must differ between processes that were forked from one.
         self._random_bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
         self.in_flight = 0
+        self._snapshot = False
         self._idle: asyncio.Event | None = None
         self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="opencph-reads")
         self._writes = ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="opencph-writes")
@@ -135,9 +136,24 @@ class Edge:
         if route.writes:
             return await asyncio.get_running_loop().run_in_executor(self._writes, auditing.audited, route, call)
         if self.reads_inline and not route.blocks and not (route.slow and route.slow(call)):
+            self._share_snapshot()
             return route.handler(call)
         threads = self._slow if route.blocks else self._reads
         return await asyncio.get_running_loop().run_in_executor(threads, route.handler, call)
+
+    def _share_snapshot(self) -> None:
+        """Let the readers of this turn of the event loop share a snapshot.
+
+        Whoever reads from it asked before it began or in the same turn, so nobody is told less than was true when it asked.
+        """
+        if not self._snapshot:
+            self.fleet.database.begin_snapshot()
+            self._snapshot = True
+            asyncio.get_running_loop().call_soon(self._end_snapshot)
+
+    def _end_snapshot(self) -> None:
+        self._snapshot = False
+        self.fleet.database.end_snapshot()
 
     async def _authenticate(
         self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], body: bytes, project_id: str
