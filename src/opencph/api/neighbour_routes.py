@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opencph.api import eip, keypairs, vpc
+from opencph.api import billing, eip, keypairs, vpc
 from opencph.api.routing import Route
 
 _V1 = "/v1/{project_id}"
@@ -54,4 +54,8 @@ NEIGHBOUR_ROUTES: tuple[Route, ...] = (
     Route("NovaListKeypairs", "GET", f"{_V21}/os-keypairs", keypairs.nova_list_keypairs),
     Route("NovaShowKeypair", "GET", f"{_V21}/os-keypairs/{{keypair_name}}", keypairs.nova_show_keypair),
     Route("NovaDeleteKeypair", "DELETE", f"{_V21}/os-keypairs/{{keypair_name}}", keypairs.nova_delete_keypair, writes=True),
+    # billing
+    Route("ShowCustomerOrderDetails", "GET", billing.ORDER_PATH, billing.show_customer_order_details),
+    Route("CancelResourcesSubscription", "POST", billing.UNSUBSCRIBE_PATH, billing.cancel_resources_subscription, writes=True),
+    Route("ListServiceTypes", "GET", billing.SERVICE_TYPES_PATH, billing.list_service_types),
 )
