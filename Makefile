@@ -38,7 +38,7 @@ lint: $(VENV)/.test ## ruff, mypy (strict), import rules, generated pages
 	$(BIN)/python docs/settings_page.py --check
 
 bench: $(VENV)/.test ## measure the numbers of docs/numbers.md; ROWS="buy change" chooses
-	@tools/debian-packages $(SHELL_OF_PHONES) wrk:wrk
+	@tools/debian-packages $(SHELL_OF_PHONES) wrk:wrk adb:adb ssh:openssh-client /usr/sbin/sshd:openssh-server
 	@exec $(BIN)/python -m bench $(ROWS) $(ARGS)
 
 clean: ## remove .venv, caches and builds
