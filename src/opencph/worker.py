@@ -16,8 +16,10 @@ import uvloop
 
 from opencph.fleet import (
     Fleet,
+    command_jobs,
     encode_servers,
     open_fleet,
+    phone_data_jobs,
     phone_jobs,
     phone_update_jobs,
     reconcile,
@@ -26,6 +28,7 @@ from opencph.fleet import (
     server_model_change,
     server_restart,
 )
+from opencph.iam import audit
 from opencph.jobs import JobKind
 from opencph.jobs.engine import Worker
 from opencph.jobs.retention import delete_finished
@@ -77,6 +80,8 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
         **server_keypair.kinds(fleet),
         **encode_servers.kinds(fleet),
         **phone_jobs.kinds(fleet, runtime),
+        **command_jobs.kinds(fleet),
+        **phone_data_jobs.kinds(fleet, runtime),
         **phone_update_jobs.kinds(fleet, runtime),
         **reconcile.kinds(fleet, runtime),
     }
@@ -154,3 +159,4 @@ def _heartbeat(fleet: Fleet, process_id: str) -> None:
 
 def _retention(fleet: Fleet) -> None:
     delete_finished(fleet.database, fleet.settings.job_retention_days)
+    audit.delete_old(fleet.database, fleet.settings.audit_retention_days)

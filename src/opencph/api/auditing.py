@@ -54,6 +54,12 @@ class _Database:
                 audit.record(tx, self._entry)
         self.recorded = True
 
+    def begin_snapshot(self) -> None:
+        self._database.begin_snapshot()
+
+    def end_snapshot(self) -> None:
+        self._database.end_snapshot()
+
     def wait_for_change(self, seconds: float) -> bool:
         return self._database.wait_for_change(seconds)
 

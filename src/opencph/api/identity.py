@@ -48,6 +48,11 @@ def list_auth_domains(call: Call) -> Result:
     return rules.list_auth_domains(call.authenticator, call.caller, _endpoint(call))
 
 
+def list_users(call: Call) -> Result:
+    """GET /v3/users."""
+    return rules.list_users(call.authenticator, call.caller, call.query.get("name") or None, _endpoint(call))
+
+
 def _endpoint(call: Call) -> str:
     """Where the client reached us, which is where it will reach the services of the catalog."""
     host = call.headers.get(b"host", b"").decode("latin-1")

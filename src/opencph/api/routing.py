@@ -25,6 +25,7 @@ class Route:
     slow: Callable[[Call], bool] | None = None  # says of a call that it takes long enough to run in a thread
     auth: bool = True
     identity: bool = False  # errors in the identity service's shape
+    also: tuple[str, ...] = ()  # operations of the same method and path: the body decides
     calls_per_minute: str = ""  # the setting that says how often one user may call it; "": as often as they like
     project: bool = field(init=False)
     action: str = field(init=False)  # what policies call it
@@ -36,6 +37,11 @@ class Route:
         object.__setattr__(self, "project", PROJECT in self.path)
         if self.project and self.path.split("/")[2] != PROJECT:
             raise ValueError(f"{self.path}: the project must be the second segment")
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """All that this route answers."""
+        return (self.operation, *self.also)
 
 
 class _Node:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from opencph.iam import Caller
+from opencph.iam import ADMIN, Caller
 from opencph.iam.auth import Authenticator
 from opencph.iam.tokens import Claims, TokenError, issue
 from opencph.iam.users import (
     DOMAIN_BY_ID,
     GRANT,
     PROJECTS_OF_USER,
+    ROLES_OF_USER,
     USER_BY_ID,
+    USERS_OF_DOMAIN,
     LoginName,
     ProjectRow,
     UserRow,
@@ -29,6 +31,7 @@ from opencph.wire.identity import (
     Links,
     ListAuthDomainsResponse,
     ListProjectsResponse,
+    ListUsersResponse,
     NamedDomain,
     Project,
     Role,
@@ -38,6 +41,7 @@ from opencph.wire.identity import (
     TokenProject,
     TokenResponse,
     TokenUser,
+    User,
 )
 
 #: name and type of every service in the catalog, and the path its endpoint has
@@ -107,6 +111,28 @@ def list_auth_domains(authenticator: Authenticator, caller: Caller, endpoint: st
         link = SelfLink(self=f"{endpoint}/v3/domains/{domain.domain_id}")
         found.append(Domain(id=domain.domain_id, name=domain.name, enabled=True, description="", links=link))
     return ListAuthDomainsResponse(domains=found, links=Links(self=f"{endpoint}/v3/auth/domains"))
+
+
+def list_users(authenticator: Authenticator, caller: Caller, name: str | None, endpoint: str) -> ListUsersResponse:
+    """KeystoneListUsers: the users of the caller's domain, all or of that name. Who is no administrator sees itself."""
+    database = authenticator.database
+    found = database.rows(USERS_OF_DOMAIN, domain_id=caller.domain_id, any_name=int(name is None), name=name or "")
+    if ADMIN not in (role.role for role in database.rows(ROLES_OF_USER, user_id=caller.user_id)):
+        found = [user for user in found if user.user_id == caller.user_id]
+    return ListUsersResponse(users=[_user(one, endpoint) for one in found], links=Links(self=f"{endpoint}/v3/users"))
+
+
+def _user(row: UserRow, endpoint: str) -> User:
+    return User(
+        id=row.user_id,
+        name=row.user_name,
+        domain_id=row.domain_id,
+        enabled=row.enabled == 1,
+        description="",
+        password_expires_at=None,
+        pwd_status=True,
+        links=SelfLink(self=f"{endpoint}/v3/users/{row.user_id}"),
+    )
 
 
 def _project_of_scope(authenticator: Authenticator, user: UserRow, scope: Scope) -> ProjectRow | None:

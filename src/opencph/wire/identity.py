@@ -128,6 +128,26 @@ class ListProjectsResponse(msgspec.Struct, frozen=True, kw_only=True):
     links: Links
 
 
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A user."""
+
+    id: str
+    name: str
+    domain_id: str
+    enabled: bool
+    description: str
+    password_expires_at: str | None
+    pwd_status: bool
+    links: SelfLink
+
+
+class ListUsersResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /v3/users."""
+
+    users: list[User]
+    links: Links
+
+
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
     """A domain (account)."""
 
