@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opencph.api import bandwidths, encode_servers, health, identity, images, jobs, models, phones, servers, tags
+from opencph.api import bandwidths, encode_servers, health, identity, images, jobs, models, openapi, phones, servers, tags
 from opencph.api.neighbour_routes import NEIGHBOUR_ROUTES
 from opencph.api.routing import Route
 
@@ -74,12 +74,13 @@ ROUTES: tuple[Route, ...] = (
     Route("ShowBandwidthDetail", "GET", f"{_V1}/bandwidths", bandwidths.show_bandwidth_detail),
     Route("UpdateBandwidth", "PUT", f"{_V1}/bandwidths/{{band_width_id}}", bandwidths.update_bandwidth, writes=True),
     # tags
-    Route(  # and BatchDeleteTags: the body decides
+    Route(
         "BatchCreateTags",
         "POST",
         "/v1/{project_id}/{resource_type}/{resource_id}/tags/action",
         tags.batch_create_tags,
         writes=True,
+        also=("BatchDeleteTags",),
     ),
     Route("ListResourceTags", "GET", "/v1/{project_id}/{resource_type}/{resource_id}/tags", tags.list_resource_tags),
     Route("ListProjectTags", "GET", "/v1/{project_id}/{resource_type}/tags", tags.list_project_tags),
@@ -103,6 +104,9 @@ ROUTES: tuple[Route, ...] = (
     Route("KeystoneListProjects", "GET", "/v3/projects", identity.list_projects, identity=True),
     Route("KeystoneListAuthProjects", "GET", "/v3/auth/projects", identity.list_auth_projects, identity=True),
     Route("KeystoneListAuthDomains", "GET", "/v3/auth/domains", identity.list_auth_domains, identity=True),
+    Route("KeystoneListUsers", "GET", "/v3/users", identity.list_users, identity=True),
+    # what there is
+    Route("ShowOpenApi", "GET", "/openapi.json", openapi.show_open_api, blocks=True, auth=False),
     # health
     Route("ShowHealth", "GET", "/healthz", health.show_health, auth=False),
     Route("ShowReadiness", "GET", "/readyz", health.show_readiness, auth=False),
