@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opencph.api import bandwidths, encode_servers, health, identity, images, jobs, models, openapi, phones, servers, tags
+from opencph.api import bandwidths, commands, encode_servers, health, identity, images, jobs, models, openapi, phones, servers, tags
 from opencph.api.neighbour_routes import NEIGHBOUR_ROUTES
 from opencph.api.routing import Route
 
@@ -55,6 +55,26 @@ ROUTES: tuple[Route, ...] = (
         f"{_V1}/phones/batch-connection",
         phones.batch_show_phone_connect_infos,
         writes=True,
+    ),
+    Route("BatchExportCloudPhoneData", "POST", f"{_V1}/phones/batch-storage", commands.batch_export_cloud_phone_data, writes=True),
+    Route("BatchImportCloudPhoneData", "POST", f"{_V1}/phones/batch-restore", commands.batch_import_cloud_phone_data, writes=True),
+    Route("ExpandPhoneDataVolumeSize", "POST", f"{_V1}/phones/expand-volume", commands.expand_phone_data_volume_size, writes=True),
+    # commands
+    Route(
+        "RunShellCommand",
+        "POST",
+        f"{_V1}/phones/commands",
+        commands.run_shell_command,
+        writes=True,
+        also=("PushFile", "InstallApk", "UninstallApk"),
+    ),
+    Route(
+        "RunSyncCommand",
+        "POST",
+        f"{_V1}/phones/sync-commands",
+        commands.run_sync_command,
+        writes=True,
+        calls_per_minute="sync_commands_per_minute",
     ),
     # images
     Route("ListCloudPhoneImages", "GET", f"{_V1}/phone-images", images.list_cloud_phone_images),

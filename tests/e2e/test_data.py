@@ -1,0 +1,227 @@
+"""Commands, data in and out, larger disks: through the vendor's SDK, unmodified, with real phones and real objects."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import boto3
+import pytest
+from botocore.config import Config
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
+from huaweicloudsdkcph import v1 as sdk
+
+from opencph.testing import opencph_up, purchase
+
+WAIT_SECONDS = 60.0
+DIRECTORY = "/data/media/0/x"
+
+
+class Ended(NamedTuple):
+    status: int | None  # None: no job
+    error_code: str | None
+    error_msg: str | None
+    execute_msg: str | None
+
+
+class User:
+    """A user of one installation with one server."""
+
+    def __init__(self, endpoint: str, known: dict[str, Any]) -> None:
+        keys = BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])
+        self.cph = sdk.CphClient.new_builder().with_credentials(keys).with_endpoint(endpoint).build()
+        self.s3 = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            aws_access_key_id=known["access_key"],
+            aws_secret_access_key=known["secret_key"],
+            region_name=known["region"],
+            config=Config(s3={"addressing_style": "path"}),
+        )
+        self.s3.create_bucket(Bucket="files")
+        bought = self.cph.create_net2_cloud_phone_server(sdk.CreateNet2CloudPhoneServerRequest(body=purchase(known, "data")))
+        (self.server_id,) = bought.server_ids
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self._server_status() != 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        listed = self.cph.list_cloud_phones(sdk.ListCloudPhonesRequest(server_id=self.server_id, limit=100)).phones
+        self.phones = [str(phone.phone_id) for phone in listed]
+
+    def _server_status(self) -> int:
+        found = self.cph.show_cloud_phone_server_detail(sdk.ShowCloudPhoneServerDetailRequest(server_id=self.server_id))
+        return int(found.status)
+
+    def ended(self, answer: Any) -> list[Ended]:
+        """How the jobs of an answer ended."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        found = []
+        for item in answer.jobs:
+            if item.job_id is None:
+                found.append(Ended(None, item.error_code, item.error_msg, None))
+                continue
+            while (job := self.cph.show_job(sdk.ShowJobRequest(job_id=item.job_id))).status == 1:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            found.append(Ended(job.status, job.error_code, job.error_msg, job.execute_msg))
+        return found
+
+    def shell(self, content: str, *phone_ids: str, **more: Any) -> list[Ended]:
+        body = sdk.RunShellCommandRequestBody(command="shell", content=content, phone_ids=list(phone_ids) or None, **more)
+        return self.ended(self.cph.run_shell_command(sdk.RunShellCommandRequest(body=body)))
+
+    def text(self, content: str, phone_id: str) -> str:
+        (done,) = self.shell(content, phone_id)
+        return done.execute_msg or ""
+
+    def push(self, content: str, *phone_ids: str) -> list[Ended]:
+        body = sdk.PushFileRequestBody(command="push", content=content, phone_ids=list(phone_ids))
+        return self.ended(self.cph.push_file(sdk.PushFileRequest(body=body)))
+
+    def upload(self, key: str, *members: tuple[str, bytes, str | bytes]) -> str:
+        """An archive of (name, type, contents or target) in the object store."""
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            for name, kind, contents in members:
+                member = tarfile.TarInfo(name)
+                member.type, member.mode, member.mtime = kind, 0o640, 1000
+                if isinstance(contents, str):
+                    member.linkname = contents
+                    archive.addfile(member)
+                else:
+                    member.size = len(contents)
+                    archive.addfile(member, io.BytesIO(contents))
+        self.s3.put_object(Bucket="files", Key=key, Body=file.getvalue())
+        return f"obs://files/{key}"
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[User]:
+    with opencph_up(settings={"SYNC_COMMANDS_PER_MINUTE": "3"}) as cph:
+        yield User(cph.endpoint, cph.credentials)
+
+
+def test_a_shell_command_for_a_whole_server_prints_into_each_job(user: User) -> None:
+    done = user.shell("getprop ro.product.model", server_ids=[user.server_id, "f" * 32])
+    assert len(done) == len(user.phones) + 1
+    assert {one.status for one in done[:-1]} == {2}
+    assert {one.execute_msg for one in done[:-1]} == {"rx1.cp.c60.d10.e1v1\n"}
+    assert (done[-1].status, done[-1].error_code) == (None, "CPS.0097")
+
+
+def test_a_command_that_fails_fails_its_job_with_what_it_printed(user: User) -> None:
+    failed, unknown = user.shell("ls /nonexistent", user.phones[0], "f" * 32)
+    assert (failed.status, failed.error_code) == (-1, "CPS.0191")
+    assert (failed.error_msg or "").startswith("Run command failed.")
+    assert "/nonexistent" in (failed.execute_msg or "")
+    assert unknown.error_code == "CPS.0005"
+
+
+def test_output_is_cut_at_1024_bytes(user: User) -> None:
+    assert len(user.text("head -c 5000 /dev/zero | tr -c x x", user.phones[0]).encode()) == 1024
+
+
+def test_a_synchronous_command_answers_with_the_output_or_after_two_seconds(user: User) -> None:
+    def run(content: str) -> Any:
+        body = sdk.RunSyncCommandRequestBody(command="shell", content=content, phone_ids=user.phones[:2])
+        return user.cph.run_sync_command(sdk.RunSyncCommandRequest(body=body)).jobs
+
+    jobs = run("echo hello")
+    assert [(job.phone_id, job.status, job.error_code, job.execute_msg) for job in jobs] == [
+        (phone_id, 2, "", "hello\n") for phone_id in user.phones[:2]
+    ]
+    assert user.cph.show_job(sdk.ShowJobRequest(job_id=jobs[0].job_id)).execute_msg == "hello\n"
+    assert [(job.status, job.error_code) for job in run("sleep 20")] == [(-1, "CPS.0054")] * 2
+    run("true")
+    with pytest.raises(ClientRequestException) as refused:
+        run("true")
+    assert (refused.value.status_code, refused.value.error_code) == (429, "APIGW.0308")
+
+
+def test_an_archive_is_pushed_to_the_root_of_phones(user: User) -> None:
+    name = user.upload(
+        "push.tar",
+        (f"{DIRECTORY[1:]}/empty", tarfile.DIRTYPE, b""),
+        (f"{DIRECTORY[1:]}/f.txt", tarfile.REGTYPE, b"hello"),
+        (f"{DIRECTORY[1:]}/l", tarfile.SYMTYPE, "f.txt"),
+    )
+    assert [one.status for one in user.push(name, *user.phones[:2])] == [2, 2]
+    for phone_id in user.phones[:2]:
+        assert user.text(f"cat {DIRECTORY}/l", phone_id) == "hello"
+        assert user.text(f"ls -l {DIRECTORY}/f.txt", phone_id).startswith("-rw-r-----")
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        (("data/../../escape", tarfile.REGTYPE, b"x"), "'..'"),
+        (("data/link", tarfile.SYMTYPE, "/system"), "only relative links"),
+        (("data/node", tarfile.CHRTYPE, b""), "device"),
+    ],
+)
+def test_a_harmful_archive_is_refused_and_the_phone_stays_as_it_is(user: User, member: tuple[str, bytes, Any], words: str) -> None:
+    phone_id = user.phones[2]
+    name = user.upload("bad.tar", ("data/media/0/before", tarfile.REGTYPE, b"x"), member)
+    before = user.text("find /data /cache", phone_id)
+    (failed,) = user.push(name, phone_id)
+    assert (failed.status, failed.error_code) == (-1, "CPS.0118")
+    assert words in (failed.error_msg or "")
+    assert user.text("find /data /cache", phone_id) == before
+
+
+def test_objects_that_are_not_there_say_so(user: User) -> None:
+    for name in ("obs://files/none.tar", "obs://nobodys/none.tar"):
+        (failed,) = user.push(name, user.phones[0])
+        assert (failed.status, failed.error_code) == (-1, "CPS.0104")
+
+
+def test_what_is_exported_from_a_phone_can_be_restored_to_another(user: User) -> None:
+    one, other = user.phones[3], user.phones[4]
+    user.push(
+        user.upload("data.tar", ("data/media/0/e/a", tarfile.REGTYPE, b"A" * 100_000), ("data/media/0/e/b", tarfile.REGTYPE, b"B")),
+        one,
+    )
+    info = {
+        "phone_id": one,
+        "include_files": ["/data/media/0/*"],
+        "exclude_files": ["/data/media/0/e/b"],
+        "bucket_name": "files",
+        "object_path": "out/phone.tar",
+    }
+    body = sdk.BatchExportCloudPhoneDataRequestBody(storage_infos=[info])
+    exported = user.cph.batch_export_cloud_phone_data(sdk.BatchExportCloudPhoneDataRequest(body=body))
+    assert [done.status for done in user.ended(exported)] == [2]
+    with tarfile.open(fileobj=io.BytesIO(user.s3.get_object(Bucket="files", Key="out/phone.tar")["Body"].read())) as archive:
+        assert "data/media/0/e/a" in archive.getnames()
+        assert "data/media/0/e/b" not in archive.getnames()
+    restore = {"phone_id": other, "bucket_name": "files", "object_path": "out/phone.tar"}
+    restored = user.cph.batch_import_cloud_phone_data(
+        sdk.BatchImportCloudPhoneDataRequest(body=sdk.BatchImportCloudPhoneDataRequestBody(restore_infos=[restore]))
+    )
+    assert [done.status for done in user.ended(restored)] == [2]
+    assert user.text("wc -c /data/media/0/e/a", other).split()[0] == "100000"
+
+
+def test_a_disk_grows_at_once_and_never_shrinks(user: User) -> None:
+    phone_id = user.phones[5]
+
+    def expand(size: int) -> list[Ended]:
+        body = sdk.ExpandPhoneDataVolumeSizeRequestBody(phones=[{"phone_id": phone_id, "new_size": size}])
+        return user.ended(user.cph.expand_phone_data_volume_size(sdk.ExpandPhoneDataVolumeSizeRequest(body=body)))
+
+    assert [done.status for done in expand(20)] == [2]
+    assert int(user.text("df -k /data", phone_id).splitlines()[-1].split()[1]) == 20 * 1024 * 1024
+    detail = user.cph.show_cloud_phone_detail(sdk.ShowCloudPhoneDetailRequest(phone_id=phone_id))
+    assert detail.phone_data_volume.volume_size == 20
+    assert [done.error_code for done in expand(19)] == ["CPS.0077"]
+
+
+def test_a_phone_that_is_off_takes_no_commands(user: User) -> None:
+    phone_id = user.phones[6]
+    stop = sdk.StopCloudPhoneRequest(body=sdk.StopCloudPhoneRequestBody(phone_ids=[phone_id]))
+    assert [done.status for done in user.ended(user.cph.stop_cloud_phone(stop))] == [2]
+    assert [done.error_code for done in user.shell("true", phone_id)] == ["CPS.0141"]
