@@ -105,6 +105,26 @@ def status(
 
 
 @app.command()
+def tunnel(
+    phone: Annotated[str, typer.Argument(metavar="PHONE", help="The id or the name of a phone.")],
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port on 127.0.0.1 (default: a free one).")
+    ] = 0,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="Private key of the server's key pair (default DIR/<key pair>.pem)."),
+    ] = None,
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+) -> None:
+    """Open an SSH tunnel to a phone and print the adb line. Ctrl-C ends it."""
+    from opencph.tunnel_command import tunnel as open_tunnel
+
+    raise typer.Exit(open_tunnel(_settings(data, None, database, None, config), phone, port, key))
+
+
+@app.command()
 def doctor(data: Data = None, listen: Listen = None, database: Database = None, config: Config = None, json: Json = False) -> None:
     """Say what this machine can run, what is missing, and how to get it. Exits 1 when built-in phones cannot run."""
     from opencph.doctor import doctor as examine
@@ -379,6 +399,79 @@ def audit(
         "refused_only": refused,
     }
     _account(lambda do, db: do.show_audit(db, **filters), data, database, config, json)
+
+
+hosts = typer.Typer(name="hosts", help="The hosts that servers run on.", no_args_is_help=True)
+images = typer.Typer(name="images", help="Custom images.", no_args_is_help=True)
+app.add_typer(hosts)
+app.add_typer(images)
+Host = Annotated[str, typer.Argument(metavar="HOST", help="As `opencph hosts ls` names it.")]
+ImageName = Annotated[str, typer.Option("--name", metavar="NAME", help="What the image is called.")]
+
+
+@hosts.command("ls")
+def list_hosts(data: Data = None, database: Database = None, config: Config = None, json: Json = False) -> None:
+    """List hosts with zone and state."""
+    from opencph.operator_commands import list_hosts as run
+
+    raise typer.Exit(run(_settings(data, None, database, None, config), as_json=json))
+
+
+@hosts.command("drain")
+def drain_host(
+    host: Host,
+    hours: Annotated[float, typer.Option("--in-hours", metavar="N", min=0, help="Begin N hours from now at the earliest.")] = 24.0,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What owners read.")] = "Maintenance of the host.",
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Send nothing new to a host and announce its maintenance to the owners of its servers; prints the events."""
+    from opencph.operator_commands import drain_host as run
+
+    raise typer.Exit(run(_settings(data, None, database, None, config), host, hours=hours, reason=reason, as_json=json))
+
+
+@hosts.command("activate")
+def activate_host(host: Host, data: Data = None, database: Database = None, config: Config = None, json: Json = False) -> None:
+    """End the draining of a host; events that have not begun are canceled."""
+    from opencph.operator_commands import activate_host as run
+
+    raise typer.Exit(run(_settings(data, None, database, None, config), host, as_json=json))
+
+
+@images.command("import")
+def import_image(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A tar, not compressed, of files below data/ and cache/.")],
+    name: ImageName,
+    base: Annotated[str, typer.Option("--base", metavar="IMAGE_ID", help="The public image that its phones run.")],
+    project: Annotated[str, typer.Option("--project", metavar="PROJECT", help="Id or name (default: the region's).")] = "",
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Make a custom image of an archive; prints its id."""
+    from opencph.operator_commands import make_image as run
+
+    settings = _settings(data, None, database, None, config)
+    raise typer.Exit(run(settings, file, name=name, base=base, project=project, as_json=json))
+
+
+@images.command("capture")
+def capture_image(
+    phone: Annotated[str, typer.Argument(metavar="PHONE_ID", help="A running phone.")],
+    name: ImageName,
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Make a custom image of what a running phone holds; prints its id."""
+    from opencph.operator_commands import capture as run
+
+    raise typer.Exit(run(_settings(data, None, database, None, config), phone, name=name, as_json=json))
 
 
 def main() -> None:

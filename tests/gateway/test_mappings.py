@@ -235,3 +235,48 @@ def test_a_thousand_mappings_answer_and_a_restarted_gateway_serves_them_again(
     assert [row.pid for row in rows] == [again.process.pid]
     assert again.end() == 0
     assert processes.alive(network.database, "gateway") == []
+
+
+@once
+def test_a_second_gateway_stands_by_and_takes_over_when_the_first_is_killed(
+    network: Network, gateway: Start, phones: TcpPhones
+) -> None:
+    phone, vip = network.ip(), network.ip()
+    network.server(phone_ip_first=phone, server_ip=vip)
+    phones.listen(phone, 5555)
+    first = gateway()
+    second = gateway()
+    assert "stands by" in second.log.read_text()
+    assert "cannot listen" not in second.log.read_text()
+    assert [row.pid for row in processes.alive(network.database, "gateway")] == [first.process.pid]
+    first.end(signal.SIGKILL)
+    wait_until(lambda: _greets(vip, 10000) == f"{phone}:5555", "the second gateway's service")
+    second.serves()
+
+
+@once
+def test_a_thousand_connections_at_once_all_get_through(network: Network, gateway: Start) -> None:
+    phone, vip = network.ip(), network.ip()
+    network.server(phone_ip_first=phone, server_ip=vip)
+    with socket.create_server((phone, 5555), backlog=1024) as listener:
+        running = gateway()
+        clients = []
+        for _ in range(1000):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex((vip, 10000))
+            clients.append(client)
+        listener.settimeout(10)
+        served = []
+        for _ in clients:
+            connection, _peer = listener.accept()
+            connection.sendall(b"x")
+            served.append(connection)
+        for client in clients:
+            client.settimeout(10)
+            assert client.recv(1) == b"x"
+        resident = int(Path(f"/proc/{running.process.pid}/statm").read_text().split()[1]) * 4096
+        assert resident < 200 << 20
+        for sock in (*clients, *served):
+            sock.close()
+        wait_until(lambda: sockets(running.process.pid) < 50, "sockets given back")

@@ -19,7 +19,7 @@ from opencph.sockets import do_not_pace
 #: Gets the accepted connection (non-blocking) and the address it came in on. Owns the connection.
 OnAccept = Callable[[socket.socket, Address], None]
 
-BACKLOG = 256
+BACKLOG = 4096
 #: Connections taken from one listener before the next listener has its turn.
 ACCEPTS_PER_TURN = 16
 RETRY_SECONDS = 1.0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import hashlib
 import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +30,8 @@ NETWORK = "network"
 #: How long one wait for a change lasts: bounds how late a stop is noticed.
 WAIT_SECONDS = 0.25
 RETRY_SECONDS = 0.5
+#: A gateway that finds another at work looks so often whether it is gone, and calls itself ready, standing by, after so long.
+STAND_BY_SECONDS, STAND_BY_READY_SECONDS = 0.2, 3.0
 
 _logger = structlog.get_logger("opencph.gateway")
 
@@ -47,11 +52,57 @@ def run_gateway(settings: Settings, ready: Callable[[], None]) -> None:
         database.close()
 
 
+async def _own(settings: Settings, stop: asyncio.Event, stand_by: Callable[[], None]) -> socket.socket | None:
+    """Wait until no other gateway of this database serves this machine. Two would take each other's addresses.
+
+    What proves it is a socket with a name in the kernel, in the same network namespace as the listeners: it goes with its process.
+    None: told to stop meanwhile.
+    """
+    name = hashlib.sha256(settings.database_url.encode()).hexdigest()
+    mine = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    begun, said = time.monotonic(), False
+    while not stop.is_set():
+        try:
+            mine.bind(f"\0opencph-gateway-{name}")
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            if said:
+                _logger.info("the other gateway is gone: this one serves now")
+            return mine
+        if not said and time.monotonic() - begun > STAND_BY_READY_SECONDS:
+            said = True
+            _logger.warning("another gateway of this database serves this machine: this one stands by")
+            stand_by()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), STAND_BY_SECONDS)
+    mine.close()
+    return None
+
+
 async def _serve(settings: Settings, database: Database, ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    told = False
+
+    def ready_once() -> None:
+        nonlocal told
+        if not told:
+            told = True
+            ready()
+
+    owner = await _own(settings, stop, ready_once)
+    if owner is None:
+        return
+    with owner:
+        await _serve_alone(settings, database, ready_once, stop)
+
+
+async def _serve_alone(settings: Settings, database: Database, ready: Callable[[], None], stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
     listeners = Listeners()
     relays = Relays(on_no_descriptors=listeners.hold)
     limits = Limits()
