@@ -377,3 +377,59 @@ def test_a_server_with_an_eip_of_the_users_or_none_reads_without_a_diff(start: S
     assert provider.client.request("GET", path)["publicip"]["status"] == "DOWN"
     provider.delete_server(without)
     provider.delete(path)
+
+
+def types(item: dict[str, Any], strings: str, numbers: str) -> None:
+    for name in strings.split():
+        string(item[name])
+    for name in numbers.split():
+        number(item[name])
+
+
+def test_the_data_sources_find_what_they_assert(start: StartUp) -> None:
+    cph = start()
+    provider = Provider(cph.endpoint, cph.credentials)
+    v1 = "/v1/{project_id}/cloud-phone"
+    for model in provider.client.request("GET", f"{v1}/server-models")["server_models"]:
+        types(model, "server_model_name", "cpu memory product_type")
+        types(model["extend_spec"], "cpu memory disk network_interface gpu bms_flavor", "gpu_count numa_count")
+    for model in provider.client.request("GET", f"{v1}/phone-models")["phone_models"]:
+        types(
+            model,
+            "phone_model_name server_model_name resolution image_label extend_spec",
+            "cpu memory disk phone_capacity status product_type",
+        )
+    for image in provider.client.request("GET", f"{v1}/phone-images")["phone_images"]:
+        types(image, "image_id image_name os_type os_name image_label", "is_public")
+    known = cph.credentials
+    server_id = provider.create_server(
+        {
+            "name": "tf-server",
+            "server_flavor": "physical.rx1.xlarge",
+            "phone_flavor": "rx1.cp.c15.d46.e1v1",
+            "image_id": "24110020241130d006101e2100000e18",
+            **{key: known[key] for key in ("vpc_id", "subnet_id", "keypair_name")},
+            "ports": [{"name": "web", "listen_port": 12000, "internet_accessible": "true"}],
+            "eip_type": "5_bgp",
+            "bandwidth": {"share_type": "0", "charge_mode": "0", "size": 10},
+            "tags": {},
+        }
+    )
+    (server,) = provider.list_servers(server_id=server_id, network_version="v2", status="5")
+    types(
+        server,
+        "server_model_name keypair_name subnet_id subnet_cidr enterprise_project_id availability_zone phone_model_name cidr "
+        "network_version vpc_cidr resource_project_id update_time server_name vpc_id create_time",
+        "status",
+    )
+    phones = provider.client.request("GET", f"{v1}/phones?server_id={server_id}&offset=0&limit=200")["phones"]
+    assert len(phones) == 15
+    for phone in phones:
+        types(
+            phone,
+            "phone_id phone_model_name create_time update_time phone_name server_id image_id vnc_enable availability_zone "
+            "image_version imei traffic_type",
+            "status type volume_mode",
+        )
+        types(phone["metadata"], "order_id product_id", "")
+    assert provider.client.request("GET", f"{v1}/phones?server_id={server_id}&offset=200&limit=200")["phones"] == []
