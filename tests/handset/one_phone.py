@@ -94,7 +94,7 @@ def short_directory() -> Path:
 class Adb:
     """One adb program with a server of its own."""
 
-    def __init__(self, program: str, home: Path) -> None:
+    def __init__(self, program: str, home: Path, environment: dict[str, str] | None = None) -> None:
         self._program = program
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
@@ -106,6 +106,7 @@ class Adb:
             "ANDROID_SDK_HOME": str(home),
             "ADB_MDNS_AUTO_CONNECT": "0",
             "TMPDIR": str(home),
+            **(environment or {}),
         }
 
     def run(self, *words: str, stdin: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
@@ -193,13 +194,13 @@ class Pair:
 
 
 @contextmanager
-def connected_pair(which: str, *options: str) -> Iterator[Pair]:
+def connected_pair(which: str, *options: str, environment: dict[str, str] | None = None) -> Iterator[Pair]:
     """An adb program and a handset, both gone afterwards."""
     program = adb_programs()[which]
     if program is None:
         pytest.skip(f"no adb: the {which} one is not installed; `sudo apt-get install adb`, `pip install adbutils`")
     home = short_directory()
-    adb = Adb(program, home)
+    adb = Adb(program, home, environment)
     try:
         handset = Handset(home / "phone", *options)
         try:

@@ -19,6 +19,7 @@ SMALL_PAYLOAD = 4096  # bytes; larger ones borrow a big buffer for as long as th
 _big_buffers: list[bytearray] = []
 _BIG_BUFFERS_KEPT = 1
 
+
 class Device(Protocol):
     """What a connection asks of the phone it belongs to."""
 

@@ -73,6 +73,11 @@ class Stream:
         self._granted = WINDOW_BYTES
 
     @property
+    def connection(self) -> DeviceConnection | None:
+        """The connection that it belongs to, while there is one."""
+        return self._connection
+
+    @property
     def max_payload(self) -> int:
         """Bytes that one message may carry to this peer."""
         return self._connection.max_payload if self._connection else messages.MAX_PAYLOAD_V1

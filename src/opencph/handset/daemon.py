@@ -7,15 +7,29 @@ from typing import TYPE_CHECKING
 
 from opencph.adb import auth, messages
 from opencph.adb.device import DeviceConnection, Service, Stream
+from opencph.handset import compression
 from opencph.handset.config import HandsetError
-from opencph.handset.forward import ForwardService
+from opencph.handset.forward import open_forward
+from opencph.handset.reverse import Reverses
 from opencph.handset.shell import ShellService, parse_request
 from opencph.handset.sync import SyncService
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
-FEATURES = ("shell_v2", "cmd", "stat_v2", "ls_v2", "fixed_push_mkdir", "fixed_push_symlink_timestamp", "sendrecv_v2", messages.DELAYED_ACK)
+FEATURES = (
+    "shell_v2",
+    "cmd",
+    "abb",
+    "abb_exec",
+    "stat_v2",
+    "ls_v2",
+    "fixed_push_mkdir",
+    "fixed_push_symlink_timestamp",
+    "sendrecv_v2",
+    "sendrecv_v2_dry_run_send",
+    messages.DELAYED_ACK,
+)
 CONNECTIONS_MAX = 64
 KEYS_FILE = "/data/misc/adb/adb_keys"
 BANNER_PROPERTIES = ("ro.product.name", "ro.product.model", "ro.product.device")
@@ -31,14 +45,24 @@ class TextService(Service):
         stream.close()
 
 
+class NoProcesses(Service):
+    """The processes that a debugger may enter, for as long as the peer wants to know: no app runs here, so there are none."""
+
+    __slots__ = ()
+
+    def __init__(self, stream: Stream) -> None:
+        stream.write(b"0000")
+
+
 class Daemon:
     """adbd of one running phone. Text answers are those of AOSP's `daemon/` sources, where they are true of a handset."""
 
-    __slots__ = ("_connections", "_phone", "_secure")
+    __slots__ = ("_connections", "_phone", "_reverses", "_secure")
 
     def __init__(self, phone: Phone) -> None:
         self._phone = phone
         self._connections: set[DeviceConnection] = set()
+        self._reverses: Reverses | None = None
         self._secure = phone.running_properties.get("ro.adb.secure") == "1"
 
     # what a connection asks
@@ -46,7 +70,8 @@ class Daemon:
     def banner(self) -> bytes:
         """The payload of our CNXN."""
         properties = self._phone.running_properties
-        return messages.make_banner("device", {name: properties.get(name) for name in BANNER_PROPERTIES}, FEATURES)
+        named = {name: properties.get(name) for name in BANNER_PROPERTIES}
+        return messages.make_banner("device", named, FEATURES + tuple(compression.offered().values()))
 
     def auth_required(self) -> bool:
         """Only with ro.adb.secure=1."""
@@ -86,6 +111,8 @@ class Daemon:
     def disconnected(self, connection: DeviceConnection) -> None:
         """Count it no more."""
         self._connections.discard(connection)
+        if self._reverses is not None:
+            self._reverses.forget(connection)
 
     def disconnect_all(self) -> None:
         """End every connection at once."""
@@ -102,7 +129,15 @@ class Daemon:
         if name == "exec" or name.split(",")[0] == "shell":
             return ShellService(stream, self._phone, parse_request(service))
         if name in ("tcp", "localabstract", "localreserved", "localfilesystem"):
-            return ForwardService.open(stream, self._phone, service)
+            return open_forward(stream, self._phone, service)
+        if name == "reverse":
+            if self._reverses is None:
+                self._reverses = Reverses(self._phone)
+            return self._reverses.open(stream, argument)
+        if name == "track-jdwp":
+            return NoProcesses(stream)
+        if service.startswith(("abb:", "abb_exec:")):
+            return ShellService.of_words(stream, self._phone, argument.split("\0"), framed=name == "abb")
         if name == "framebuffer":
             from opencph.handset.framebuffer import FramebufferService
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
+import stat
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from opencph.adb.device import Service, Stream
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
 READ_BYTES = 256 * 1024
+LAST_WORDS_SECONDS = 30  # for a socket to take what a peer sent before it hung up
 
 
 class Relay:
@@ -40,32 +45,59 @@ class Relay:
         target.shutdown(socket.SHUT_WR)
 
 
-class ForwardService(Service):
-    """A stream to a socket inside the phone: `tcp:PORT`, `localabstract:NAME`."""
+async def connect(phone: Phone, target: str) -> socket.socket:
+    """A connection to what listens inside: `tcp:PORT`, `localabstract:NAME`, `localfilesystem:PATH`. Raises OSError."""
+    kind, _, name = target.partition(":")
+    if kind == "localfilesystem":
+        return await _connect_path(phone, name)
+    sandbox = phone.sandbox
+    if sandbox is None:
+        raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    return await sandbox.connect(target)
 
-    __slots__ = ("_closed", "_phone", "_ready", "_socket", "_stream", "_task", "_waiting")
 
-    @classmethod
-    def open(cls, stream: Stream, phone: Phone, target: str) -> ForwardService | None:
-        """None when nothing can listen there: a phone without processes has no sockets."""
-        kind, _, name = target.partition(":")
-        if phone.sandbox is None or kind not in ("tcp", "localabstract") or not name:
-            return None
-        return cls(stream, phone, target)
+async def _connect_path(phone: Phone, path: str) -> socket.socket:
+    """By way of the socket's own inode: no link that a phone makes leads out of it."""
+    with phone.files.resolve(path) as place:
+        if place.fd < 0 or not place.name:
+            raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        fd = os.open(place.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+        await asyncio.get_running_loop().sock_connect(sock, f"/proc/self/fd/{fd}")
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.close(fd)
+    return sock
 
-    def __init__(self, stream: Stream, phone: Phone, target: str) -> None:
-        self._stream = stream
-        self._phone = phone
+
+class SocketService(Service):
+    """A stream whose bytes go to a socket, and the socket's to it."""
+
+    __slots__ = ("_closed", "_ready", "_sendable", "_socket", "_stream", "_task", "_waiting")
+
+    def __init__(self) -> None:
+        self._stream: Stream | None = None
         self._socket: socket.socket | None = None
         self._waiting: list[bytes] = []
-        self._ready: asyncio.Event = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._sendable = asyncio.Event()
         self._closed = False
-        self._task = asyncio.get_running_loop().create_task(self._run(target))
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, stream: Stream, connecting: Awaitable[socket.socket]) -> None:
+        """Carry bytes, once there is a socket."""
+        self._stream = stream
+        self._task = asyncio.get_running_loop().create_task(self._run(stream, connecting))
 
     def on_data(self, data: memoryview) -> bool:
         """Bytes for the socket; acknowledged when it took them."""
         self._waiting.append(bytes(data))
-        self._ready.set()
+        self._sendable.set()
         return False
 
     def on_ready(self) -> None:
@@ -73,42 +105,57 @@ class ForwardService(Service):
         self._ready.set()
 
     def on_close(self) -> None:
-        """The peer hung up."""
+        """The peer hung up: what it sent before still gets there."""
         self._closed = True
-        self._task.cancel()
+        self._ready.set()
+        self._sendable.set()
+        if self._task is not None:
+            asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._task.cancel)
 
-    async def _run(self, target: str) -> None:
-        sandbox = self._phone.sandbox
+    async def _run(self, stream: Stream, connecting: Awaitable[socket.socket]) -> None:
         try:
-            if sandbox is None:
-                return
-            self._socket = await sandbox.connect(target)
+            sock = self._socket = await connecting
             async with asyncio.TaskGroup() as group:
-                sender = group.create_task(self._send())
-                await self._receive()
-                sender.cancel()
+                directions = {group.create_task(self._send(stream, sock)), group.create_task(self._receive(stream, sock))}
+                _, other = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+                for task in other:  # ADB has no half-closed streams
+                    task.cancel()
         except* OSError:
             pass
         finally:
             if self._socket is not None:
                 self._socket.close()
-            self._stream.close()
+            stream.close()
+            self.ended()
 
-    async def _send(self) -> None:
+    def ended(self) -> None:
+        """The socket is closed."""
+
+    async def _send(self, stream: Stream, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        assert self._socket is not None
         while True:
             while self._waiting:
-                await loop.sock_sendall(self._socket, self._waiting.pop(0))
-                self._stream.acknowledge()
-            self._ready.clear()
-            await self._ready.wait()
+                await loop.sock_sendall(sock, self._waiting.pop(0))
+                stream.acknowledge()
+            if self._closed:
+                return
+            self._sendable.clear()
+            await self._sendable.wait()
 
-    async def _receive(self) -> None:
+    async def _receive(self, stream: Stream, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        assert self._socket is not None
-        while data := await loop.sock_recv(self._socket, READ_BYTES):
-            self._stream.write(data)
-            while not self._stream.idle and not self._closed:
+        while data := await loop.sock_recv(sock, READ_BYTES):
+            stream.write(data)
+            while not stream.idle and not self._closed:
                 self._ready.clear()
                 await self._ready.wait()
+
+
+def open_forward(stream: Stream, phone: Phone, target: str) -> SocketService | None:
+    """A stream to a socket inside the phone. None when nothing can listen there: a phone without processes has no sockets."""
+    kind, _, name = target.partition(":")
+    if not name or kind not in ("tcp", "localabstract", "localfilesystem") or phone.sandbox is None:
+        return None
+    service = SocketService()
+    service.start(stream, connect(phone, target))
+    return service

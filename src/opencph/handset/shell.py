@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shlex
 import struct
 import termios
@@ -28,6 +29,7 @@ READ_BYTES = 256 * 1024
 INBOX_BYTES = 64 * 1024  # stdin that waits for its reader before the peer is held back
 LEFTOVER_READS = 16  # of READ_BYTES, after the process ended
 CANNOT_RUN = 126
+_QUOTED = re.compile(r"'[^']*'")
 _META = frozenset("|&;<>()$`\\*?[]#~{}\n\r")
 _WORDS_NOT_COMMANDS = frozenset("=!")
 
@@ -60,7 +62,7 @@ def parse_request(service: str) -> ShellRequest:
 
 def simple_words(command: str) -> list[str] | None:
     """The words of a line that needs no shell and begins with a command of ours; None for all others."""
-    if not command or len(command) > 4096 or not _META.isdisjoint(command):
+    if not command or len(command) > 4096 or not _META.isdisjoint(_QUOTED.sub("", command)):
         return None
     try:
         words = shlex.split(command)
@@ -88,12 +90,14 @@ class ShellService(Service):
         "_unacknowledged",
         "_waiters",
         "_window",
+        "_words",
     )
 
-    def __init__(self, stream: Stream, phone: Phone, request: ShellRequest) -> None:
+    def __init__(self, stream: Stream, phone: Phone, request: ShellRequest, words: list[str] | None = None) -> None:
         self._stream = stream
         self._phone = phone
         self._request = request
+        self._words = words  # of a command of ours; None: to be found in the request
         self._packets = wire.PacketReader() if request.framed else None
         self._inbox: list[bytes] = []  # an empty piece is the end
         self._inbox_bytes = 0
@@ -103,6 +107,11 @@ class ShellService(Service):
         self._process: Process | None = None
         self._window = ""
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @classmethod
+    def of_words(cls, stream: Stream, phone: Phone, words: list[str], *, framed: bool) -> ShellService:
+        """`abb:` and `abb_exec:`: `cmd` with the words as they are, without a shell."""
+        return cls(stream, phone, ShellRequest(shlex.join(["cmd", *words]), framed, False, "dumb"), ["cmd", *words])
 
     # what the connection calls
 
@@ -202,7 +211,7 @@ class ShellService(Service):
     async def _run(self) -> None:
         code = 1
         try:
-            words = None if self._request.pty else simple_words(self._request.command)
+            words = self._words or (None if self._request.pty else simple_words(self._request.command))
             if words is not None:
                 code = await run_command(Context(self._phone, words, self))
             else:

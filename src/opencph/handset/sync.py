@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,131 +9,12 @@ from typing import TYPE_CHECKING
 from opencph.adb import sync_protocol as wire
 from opencph.adb.device import Service, Stream
 from opencph.adb.sync_protocol import FileStat
-from opencph.handset.trees import BLOCK_BYTES, blocks
+from opencph.handset.compression import COMPRESSIONS, decoder, encoder
+from opencph.handset.transfers import CompressedDownload, Decompressed, Discarded, Download, Upload
 
 if TYPE_CHECKING:
     from opencph.handset.disk import Disk
-    from opencph.handset.files import Files, Place
-
-CHUNK_BYTES = 8 + wire.DATA_MAX
-
-
-class Upload:
-    """A file that is being received. Removed again unless it is finished."""
-
-    __slots__ = ("_disk", "_fd", "_files", "_link", "_mode", "_path", "_place", "size", "taken")
-
-    def __init__(self, files: Files, disk: Disk, path: str, mode: int) -> None:
-        """Raises OSError; the words before its text say at what it failed."""
-        self._files, self._disk = files, disk
-        self._path, self._mode = path, mode
-        self._fd = -1
-        self._link: bytearray | None = bytearray() if stat.S_ISLNK(mode) else None
-        self.size = 0
-        self.taken = 0
-        files.ensure()
-        disk.used()  # counted before anything changes
-        files.make_parents(path, lambda: disk.take(BLOCK_BYTES))
-        self._place: Place = files.resolve(path, follow=self._link is None)
-        try:
-            self._place.writable()
-            if self._link is None:
-                self._fd, before = files.create(self._place)
-                if before >= 0:
-                    disk.take(-blocks(before))
-                disk.take(BLOCK_BYTES)
-                self.taken = BLOCK_BYTES
-        except OSError:
-            self.abandon()
-            raise
-
-    def write(self, pieces: list[memoryview]) -> None:
-        """Append. Raises OSError (ENOSPC when the disk is full: then nothing of it is kept)."""
-        length = sum(map(len, pieces))
-        if self._link is not None:
-            for piece in pieces:
-                self._link += piece
-            if len(self._link) > wire.PATH_MAX * 4:
-                raise OSError(36, os.strerror(36))
-            return
-        more = blocks(self.size + length) - self.taken
-        if more > 0:
-            self._disk.take(more)
-            self.taken += more
-        self.size += length
-        written = os.writev(self._fd, pieces)
-        while written < length:  # a nearly full disk of the machine takes a part first
-            rest = memoryview(b"".join(pieces))[written:]
-            written += os.write(self._fd, rest)
-
-    def finish(self, mtime: int) -> None:
-        """Set mode and time. Raises OSError."""
-        place = self._place
-        if self._link is not None:
-            target = bytes(self._link).rstrip(b"\0")
-            if place.name:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(place.name, dir_fd=place.fd)
-            self._disk.take(BLOCK_BYTES)
-            os.symlink(target, place.name.encode(), dir_fd=place.fd)
-            owner = self._files.owner
-            if owner is not None:
-                os.chown(place.name, owner, owner, dir_fd=place.fd, follow_symlinks=False)
-            os.utime(place.name, (mtime, mtime), dir_fd=place.fd, follow_symlinks=False)
-        else:
-            os.fchmod(self._fd, self._mode & 0o777)
-            os.utime(self._fd, (mtime, mtime))
-            os.close(self._fd)
-            self._fd = -1
-        place.close()
-
-    def abandon(self) -> None:
-        """Remove what there is of it."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            with contextlib.suppress(OSError):
-                os.unlink(self._place.name, dir_fd=self._place.fd)
-            self._disk.take(-self.taken)
-        self._place.close()
-
-
-class Download:
-    """A file that is being sent: DATA chunks, as many to a message as fit."""
-
-    __slots__ = ("_buffer", "_fd")
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._buffer = bytearray()
-
-    def next(self, limit: int) -> memoryview | bytes:
-        """The next chunks, at most `limit` bytes; DONE at the end, then nothing. Raises OSError."""
-        if self._fd < 0:
-            return b""
-        count = max(1, limit // CHUNK_BYTES)
-        chunk = wire.DATA_MAX if limit >= CHUNK_BYTES else limit - 8
-        if not self._buffer:
-            self._buffer = bytearray(count * (8 + chunk))
-        view = memoryview(self._buffer)
-        got = os.readv(self._fd, [view[at + 8 : at + 8 + chunk] for at in range(0, count * (8 + chunk), 8 + chunk)])
-        if not got:
-            self.close()
-            return wire.REQUEST.pack(wire.DONE, 0)
-        whole, rest = divmod(got, chunk)
-        for index in range(whole):
-            wire.REQUEST.pack_into(self._buffer, index * (8 + chunk), wire.DATA, chunk)
-        end = whole * (8 + chunk)
-        if rest:
-            wire.REQUEST.pack_into(self._buffer, end, wire.DATA, rest)
-            end += 8 + rest
-        return view[:end]
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    from opencph.handset.files import Files
 
 
 class SyncService(Service):
@@ -150,9 +29,9 @@ class SyncService(Service):
         self._buffer = bytearray()  # the beginning of what is not complete yet
         self._state = "request"  # or "chunk" between DATA headers, "setup" after the path of SND2 and RCV2
         self._left = 0  # bytes of the DATA chunk at hand that are still to come
-        self._upload: Upload | None = None
+        self._upload: Upload | Decompressed | Discarded | None = None
         self._draining = False  # a push failed: swallow its data, as old adb clients need it
-        self._download: Download | None = None
+        self._download: Download | CompressedDownload | None = None
         self._listing: Iterator[bytes] | None = None
 
     def on_data(self, data: memoryview) -> bool:
@@ -287,10 +166,11 @@ class SyncService(Service):
             self._listing = self._entries(path, kind == wire.LIS2)
             self._begin()
         elif kind in (wire.RECV, wire.RCV2):
-            if setup and wire.RECV_V2_SETUP.unpack(setup)[1]:
-                raise _EndError("compression is not offered by this phone")
+            flags = wire.RECV_V2_SETUP.unpack(setup)[1] if setup else 0
             try:
-                self._download = Download(self._files.open_read(path))
+                packing = encoder(flags & COMPRESSIONS) if flags & COMPRESSIONS else None
+                fd = self._files.open_read(path)
+                self._download = Download(fd) if packing is None else CompressedDownload(fd, packing)
             except OSError as error:
                 write(wire.fail(f"open failed: {error.strerror}"))
                 return
@@ -329,16 +209,15 @@ class SyncService(Service):
     def _send(self, path: str, mode: int, flags: int) -> None:
         self._state, self._left = "chunk", 0
         self._draining = False
-        if flags:
-            self._refuse("compression is not offered by this phone")
-            return
         if not stat.S_IFMT(mode):
             mode |= stat.S_IFREG
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
             self._refuse("only files and symbolic links can be pushed")
             return
         try:
-            self._upload = Upload(self._files, self._disk, path, mode)
+            unpacking = decoder(flags & COMPRESSIONS) if flags & COMPRESSIONS else None
+            target = Discarded() if flags & wire.FLAG_DRY_RUN else Upload(self._files, self._disk, path, mode)
+            self._upload = target if unpacking is None else Decompressed(target, unpacking)
         except OSError as error:
             self._refuse(f"couldn't create file: {error.strerror}")
 

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from opencph.handset.commands import Context
-from opencph.handset.sync import Upload
+from opencph.handset.transfers import Upload
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone

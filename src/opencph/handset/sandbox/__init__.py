@@ -143,6 +143,7 @@ class Sandbox:
         self.init_pid = 0
         self._processes: set[Process] = set()
         self._starting = 0
+        self.keepers: set[object] = set()  # what needs it though no process runs
         self._bridge: Bridge | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -267,6 +268,15 @@ class Sandbox:
             raise
         return sock
 
+    async def listen(self, target: str) -> socket.socket:
+        """A listening socket on `tcp:PORT` (0: any) or `localabstract:NAME` inside. Raises OSError when the place is taken."""
+        kind, _, name = target.partition(":")
+        if kind == "tcp" and not (name.isdecimal() and int(name) < 65536):
+            raise HandsetError(errno.EINVAL, f"{name!r} is no TCP port")
+        return await self._link.socket(
+            Sockets(self._number, self._link.number(), "listen-tcp" if kind == "tcp" else "listen", name)
+        )
+
     # watching the disk and the idle time
 
     def _pids(self) -> Iterator[int]:
@@ -283,7 +293,7 @@ class Sandbox:
 
     def _busy(self) -> bool:
         """Whether anything but the first two processes lives inside."""
-        if self._starting or any(not process._exited.done() for process in self._processes):
+        if self._starting or self.keepers or any(not process._exited.done() for process in self._processes):
             return True
         children = _children(self.init_pid)
         return len(children) > 1 or any(_children(child) for child in children)

@@ -62,7 +62,7 @@ class Spawn(msgspec.Struct, tag=True):
 
 
 class Sockets(msgspec.Struct, tag=True):
-    """Make a socket in the sandbox's network: "unix" or "tcp", or "listen" for the abstract one that the commands talk to."""
+    """Make a socket in the sandbox's network: "unix" or "tcp", or "listen" (abstract, by name) or "listen-tcp" (port in `name`)."""
 
     box: int
     id: int
@@ -277,9 +277,14 @@ class _Server:
 
     def _make_socket(self, request: Sockets, box: _Box) -> None:
         self._enter(box, linux.CLONE_NEWNET)
-        with socket.socket(socket.AF_INET if request.kind == "tcp" else socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        family = socket.AF_INET if request.kind in ("tcp", "listen-tcp") else socket.AF_UNIX
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
             if request.kind == "listen":
                 sock.bind(f"\0{request.name}")
+                sock.listen(16)
+            elif request.kind == "listen-tcp":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(("127.0.0.1", int(request.name)))
                 sock.listen(16)
             self._tell(Event("sockets", request.box, request.id), [sock.fileno()])
 
