@@ -18,6 +18,7 @@ from opencph.fleet import (
     Fleet,
     command_jobs,
     encode_servers,
+    maintenance,
     open_fleet,
     phone_data_jobs,
     phone_jobs,
@@ -100,6 +101,7 @@ async def _run(fleet: Fleet, ready: Callable[[], None]) -> None:
         "jobs": engine.run(stop),
         "reconciler": reconcile.Reconciler(fleet, runtime).run(stop),
         "heartbeat": _every(processes.HEARTBEAT_SECONDS, stop, lambda: _heartbeat(fleet, process_id)),
+        "maintenance": _every(maintenance.ROUNDS_SECONDS, stop, lambda: maintenance.carry_out(fleet)),
         "retention": _every(RETENTION_SECONDS, stop, lambda: _retention(fleet)),
     }
     tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]

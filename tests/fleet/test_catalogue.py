@@ -9,11 +9,11 @@ import pytest
 
 from fleet.fleet_world import FleetWorld
 from opencph.fleet.catalogue import (
-    list_cloud_phone_images,
     list_cloud_phone_models,
     list_cloud_phone_server_models,
     load_catalogue,
 )
+from opencph.fleet.images import list_cloud_phone_images
 from opencph.settings import SettingsError
 from opencph.wire.errors import CphError
 from opencph.wire.images import ListCloudPhoneImagesQuery

@@ -240,9 +240,9 @@ class World:
         phones = tuple(RestartPhone(phone_id=phone_id, property=property) for phone_id in phone_ids)
         return restart_cloud_phone(self.fleet, self.caller, new_id(), RestartCloudPhoneRequest(phones=phones, image_id=image_id))
 
-    def reset(self, *phone_ids: str, property: str = "", clear: bool = False) -> PhoneJobsResponse:
+    def reset(self, *phone_ids: str, property: str = "", clear: bool = False, image_id: str | None = None) -> PhoneJobsResponse:
         phones = tuple(ResetPhone(phone_id=phone_id, property=property, factory_reset_enabled=clear) for phone_id in phone_ids)
-        return reset_cloud_phone(self.fleet, self.caller, new_id(), ResetCloudPhoneRequest(phones=phones))
+        return reset_cloud_phone(self.fleet, self.caller, new_id(), ResetCloudPhoneRequest(phones=phones, image_id=image_id))
 
     def stop(self, *phone_ids: str) -> PhoneJobsResponse:
         return stop_cloud_phone(self.fleet, self.caller, new_id(), StopCloudPhoneRequest(phone_ids=phone_ids))

@@ -33,6 +33,11 @@ class Call:
         pairs = (pair.partition(b"=") for pair in self.raw_query.split(b"&") if pair)
         return {_decoded(key): _decoded(value) for key, _, value in pairs}
 
+    def values(self, field: str) -> list[str]:
+        """Every value of a query parameter that may come several times, empty ones left out."""
+        pairs = (pair.partition(b"=") for pair in self.raw_query.split(b"&") if pair)
+        return [_decoded(value) for key, _, value in pairs if value and _decoded(key) == field]
+
 
 def _decoded(text: bytes) -> str:
     return unquote_plus(text.decode("latin-1"), encoding="utf-8", errors="replace")

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from opencph.api import bandwidths, commands, encode_servers, health, identity, images, jobs, models, openapi, phones, servers, tags
+from opencph.api import (
+    bandwidths,
+    commands,
+    encode_servers,
+    health,
+    identity,
+    images,
+    jobs,
+    models,
+    openapi,
+    phones,
+    scheduled_events,
+    servers,
+    tags,
+)
 from opencph.api.neighbour_routes import NEIGHBOUR_ROUTES
 from opencph.api.routing import Route
 
@@ -78,6 +92,18 @@ ROUTES: tuple[Route, ...] = (
     ),
     # images
     Route("ListCloudPhoneImages", "GET", f"{_V1}/phone-images", images.list_cloud_phone_images),
+    Route("ListImages", "GET", f"{_V1}/images", images.list_images),
+    Route("DeleteImage", "DELETE", f"{_V1}/images/{{image_id}}", images.delete_image, writes=True),
+    Route("AddImageMember", "POST", f"{_V1}/images/{{image_id}}/members", images.add_image_member, writes=True),
+    Route("ListImageMembers", "GET", f"{_V1}/images/{{image_id}}/members", images.list_image_members),
+    Route("UpdateImageMember", "PUT", f"{_V1}/images/{{image_id}}/members", images.update_image_member, writes=True),
+    Route(
+        "DeleteImageMember",
+        "DELETE",
+        f"{_V1}/images/{{image_id}}/members/{{member_id}}",
+        images.delete_image_member,
+        writes=True,
+    ),
     # jobs
     Route("ShowJob", "GET", f"{_V1}/jobs/{{job_id}}", jobs.show_job),
     Route("ListJobs", "GET", f"{_V1}/jobs", jobs.list_jobs),
@@ -88,6 +114,22 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         f"{_V1}/encode-servers/batch-restart",
         encode_servers.restart_encode_server,
+        writes=True,
+    ),
+    # scheduled events
+    Route("ListScheduledEvents", "GET", f"{_V1}/scheduled-events", scheduled_events.list_scheduled_events),
+    Route(
+        "AuthorizeScheduledEvent",
+        "POST",
+        f"{_V1}/scheduled-events/{{event_id}}/authorize",
+        scheduled_events.authorize_scheduled_event,
+        writes=True,
+    ),
+    Route(
+        "UpdateScheduledEvent",
+        "PUT",
+        f"{_V1}/scheduled-events/{{event_id}}",
+        scheduled_events.update_scheduled_event,
         writes=True,
     ),
     # bandwidths

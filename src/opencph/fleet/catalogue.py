@@ -340,12 +340,3 @@ def list_cloud_phone_models(
     return wire_models.ListCloudPhoneModelsResponse(
         request_id=request_id, phone_models=models[query.offset : query.offset + query.limit]
     )
-
-
-def list_cloud_phone_images(
-    fleet: Fleet, caller: Caller, request_id: str, query: wire_images.ListCloudPhoneImagesQuery
-) -> wire_images.ListCloudPhoneImagesResponse:
-    """Images the project may use (cph-api.md section 4, number 28). All are public so far."""
-    images = fleet.catalogue.wire_images if query.image_type in ("public", "all") else ()
-    page, page_info = marker_page(images, lambda image: image.image_id, query.marker, query.limit)
-    return wire_images.ListCloudPhoneImagesResponse(request_id=request_id, phone_images=page, page_info=page_info)

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import bindparam, select
 from sqlalchemy.sql.elements import BindParameter
 
+from opencph.fleet.images import version_of
 from opencph.runtimes import GenerationSpec, PhoneSpec, RuntimeFaultError
 from opencph.store import tables
 from opencph.store.database import Query, Transaction
@@ -100,7 +101,7 @@ def spec(tx: Transaction, fleet: Fleet, generation_id: str) -> GenerationSpec:
                 ipv6=row.ipv6,
                 imei=row.imei,
                 image_id=row.image_id,
-                image_version=fleet.catalogue.image_version(row.image_id),
+                image_version=version_of(tx, fleet, row.image_id),
                 model_name=generation.phone_model_name,
                 cpu=model.cpu,
                 memory_bytes=model.memory * MIB,

@@ -31,6 +31,8 @@ class Hints:
     phone_order: dict[str, PhoneOrder] = field(default_factory=dict)
     #: generation_id -> what its phones share
     cards: dict[str, Card] = field(default_factory=dict)
+    #: custom image -> the public image it is made from
+    image_bases: dict[str, str] = field(default_factory=dict)
 
     def remember(self, project_id: str, order: PhoneOrder, limit: int) -> None:
         """Keep an order; beyond `limit` projects all others are forgotten."""

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, update
 
 from opencph.fleet import Fleet, generations
 from opencph.fleet.adb_check import silent_phones
+from opencph.fleet.image_data import lay_down
 from opencph.fleet.job_errors import PHONE_GONE, RUNTIME_FAILED, TIMED_OUT, job_failed
 from opencph.fleet.payloads import RESET_PHONE, RESTART_PHONE, STOP_PHONE, RestartPhoneJob
 from opencph.fleet.statuses import PhoneStatus
@@ -78,6 +79,9 @@ class _PhoneWork:
             await self._stop(batch, generation_id, phones)
             await self._call(batch, "was not wiped", self.runtime.reset(generation_id, _alive(batch, phones)))
             await self._boot(batch, generation_id, phones)
+            alive = set(_alive(batch, phones))
+            causes = await lay_down(self.fleet, [phone for phone in phones if phone.phone_id in alive])
+            _fail(batch, RUNTIME_FAILED, "does not have its image", causes)
 
     async def stop(self, batch: Batch) -> None:
         for generation_id, phones in (await self._phones(batch)).items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, update
 
 from opencph.fleet import Fleet
+from opencph.fleet.images import check_usable
 from opencph.fleet.payloads import RESET_PHONE, RESTART_PHONE, STOP_PHONE, ResetPhoneJob, RestartPhoneJob, StopPhoneJob
 from opencph.fleet.phone_batches import Phone, merged, read, ready
 from opencph.fleet.statuses import PhoneStatus
@@ -16,7 +17,7 @@ from opencph.iam import Caller
 from opencph.jobs import NewJob, queue
 from opencph.store import tables
 from opencph.store.database import command, in_list, json_list
-from opencph.wire.errors import CphError, shown
+from opencph.wire.errors import CphError
 from opencph.wire.phones import (
     PhoneJob,
     PhoneJobsResponse,
@@ -93,7 +94,8 @@ def _accept(
         tx.lock("placement")  # a change of the server is accepted before this call or after it
         phones = read(tx, caller.project_id, [one.phone_id for one in wanted])
         if image_id is not None:
-            _check_image(fleet, image_id, phones.values())
+            # It is the whole call's: it must exist, and fit the flavor of every phone that is there.
+            check_usable(tx, fleet, caller.project_id, image_id, {phone.phone_model_name for phone in phones.values()})
         taken: set[str] = set()
         properties: list[dict[str, str]] = []
         items: list[PhoneJob | Phone] = []  # a refusal, or the phone that gets a job
@@ -136,14 +138,6 @@ def _accept(
             tx.run_many(_SET_PROPERTY, properties)
     answers = [item if isinstance(item, PhoneJob) else PhoneJob(phone_id=item.phone_id, job_id=next(job_ids)) for item in items]
     return PhoneJobsResponse(request_id=request_id, jobs=answers)
-
-
-def _check_image(fleet: Fleet, image_id: str, phones: Iterable[Phone]) -> None:
-    """`image_id` is the whole call's: it must exist, and fit the flavor of every phone that is there."""
-    if image_id not in fleet.catalogue.images:
-        raise CphError("CPS.0166", f"there is no image_id {shown(image_id)}; list them with GET phone-images")
-    for phone_model_name in {phone.phone_model_name for phone in phones}:
-        fleet.catalogue.image_for(image_id, phone_model_name)
 
 
 def _merged(phone: Phone, wanted: _Wanted) -> tuple[str, str] | None:

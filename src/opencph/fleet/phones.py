@@ -18,6 +18,7 @@ from opencph.fleet.addresses import access_port
 from opencph.fleet.cards import READ_REVISION, REVISION, Card, card_of
 from opencph.fleet.filters import contains, fuzzy, given
 from opencph.fleet.hints import PhoneOrder
+from opencph.fleet.images import version_of
 from opencph.fleet.times import utc_text
 from opencph.store import revisions, tables
 from opencph.store.database import Query, Transaction, Value, scalar
@@ -134,7 +135,7 @@ def show_cloud_phone_detail(fleet: Fleet, caller: Caller, request_id: str, phone
         server_id=row.server_id,
         phone_id=phone_id,
         image_id=row.image_id,
-        image_version=fleet.catalogue.image_version(row.image_id),
+        image_version=version_of(fleet.database, fleet, row.image_id),
         vnc_enable="false",
         phone_model_name=card.phone_model_name,
         status=row.status,
@@ -302,7 +303,6 @@ def _filtered(tx: Transaction, project_id: str, query: ListCloudPhonesQuery) -> 
 def _phones(tx: Transaction, fleet: Fleet, rows: list[_Item]) -> list[PhoneItem]:
     revision = tx.row(READ_REVISION) or 0
     cards = {generation_id: card_of(tx, fleet, generation_id, revision) for generation_id in {row.generation_id for row in rows}}
-    version = fleet.catalogue.image_version
     phones: list[PhoneItem] = []
     for row in rows:
         card = cards[row.generation_id]
@@ -314,7 +314,7 @@ def _phones(tx: Transaction, fleet: Fleet, rows: list[_Item]) -> list[PhoneItem]
                 phone_id=row.phone_id,
                 phone_model_name=card.phone_model_name,
                 image_id=row.image_id,
-                image_version=version(row.image_id),
+                image_version=version_of(tx, fleet, row.image_id),
                 vnc_enable="false",
                 status=row.status,
                 type=ORDINARY,

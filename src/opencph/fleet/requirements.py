@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import bindparam, select
 from sqlalchemy.sql.elements import BindParameter
 
-from opencph.fleet import addresses, quotas
+from opencph.fleet import addresses, images, quotas
 from opencph.fleet.addresses import Subnet
 from opencph.fleet.catalogue import PhoneModel
 from opencph.fleet.generations import DedicatedBandwidth, GenerationPlan, StoredPort, Volume
@@ -147,7 +147,7 @@ def check(
     own code and names its field (docs/compatibility.md).
     """
     model = fleet.catalogue.phone_model(body.phone_model_name, server_model_name=server_model_name)
-    fleet.catalogue.image_for(body.image_id, body.phone_model_name)
+    images.check_usable(tx, fleet, project_id, body.image_id, {body.phone_model_name})
     _check_keypair(tx, project_id, keypair_name)
     subnet = _subnet(tx, project_id, body.tenant_vpc_id, body.nics[0])
     phone_count_per_ip = _phone_count_per_ip(body.phone_count_per_ip, model, body.phone_model_name)

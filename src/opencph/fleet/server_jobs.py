@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, func, select, update
 
 from opencph.fleet import Fleet, generations, orders
 from opencph.fleet.adb_check import silent_phones
+from opencph.fleet.image_data import lay_down
 from opencph.fleet.job_errors import CREATE_FAILED, TIMED_OUT, job_failed
 from opencph.fleet.payloads import CHANGE_SERVER, CREATE_SERVER, DELETE_SERVER, ChangeServerJob, CreateServerJob, DeleteServerJob
 from opencph.fleet.publishing import wait_until_published
@@ -157,6 +158,9 @@ class _ServerWork:
         causes = await silent_phones({phone.phone_id: phone.ip for phone in spec.phones})
         if causes:
             raise job_failed(TIMED_OUT, _count(spec, causes, "did not answer ADB"))
+        causes = await lay_down(self.fleet, spec.phones)
+        if causes:
+            raise job_failed(CREATE_FAILED, _count(spec, causes, "do not have their image"))
 
     async def _start(self, spec: GenerationSpec) -> None:
         try:

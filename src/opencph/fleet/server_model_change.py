@@ -14,6 +14,7 @@ from opencph.fleet.adb_check import silent_phones
 from opencph.fleet.catalogue import PhoneModel
 from opencph.fleet.filters import among
 from opencph.fleet.ids import new_order_id, product_id
+from opencph.fleet.images import base_of
 from opencph.fleet.job_errors import RUNTIME_FAILED, TIMED_OUT, job_failed
 from opencph.fleet.payloads import CHANGE_SERVER_MODEL, ChangeServerModelJob
 from opencph.fleet.statuses import PhoneStatus, ServerStatus
@@ -150,11 +151,11 @@ def _check(tx: Transaction, fleet: Fleet, project_id: str, body: ChangeCloudPhon
         )
     _check_phones(fleet, current, body.phone_model_name, new)
     for image_id in tx.rows(_IMAGES, of_generation=current.generation_id):
-        label = fleet.catalogue.images.get(image_id)
-        if label is not None and new.image_label not in label.fits:
+        image = fleet.catalogue.images.get(base_of(tx, fleet, image_id) or "")
+        if image is not None and new.image_label not in image.fits:
             raise CphError(
                 "CPS.0142",
-                f"phones of the server run image_id {image_id!r} for {' and '.join(label.fits)}; phone flavor "
+                f"phones of the server run image_id {image_id!r} for {' and '.join(image.fits)}; phone flavor "
                 f"{body.phone_model_name!r} needs {new.image_label}; restart or reset them with another image first",
             )
     return current

@@ -40,15 +40,16 @@ def list_cloud_phone_servers(query: Query) -> ListCloudPhoneServersQuery:
     version = query.get("network_version", "").lower() or None
     if version not in (None, "v1", "v2"):
         raise CphError("CPS.0240", f"network_version {shown(version)}: must be v1 or v2")
+    create_since, create_until = since(query)
     return ListCloudPhoneServersQuery(
         offset=_offset(query),
         limit=_limit(query, LIMIT_MAX),
-        server_name=_text(query, "server_name", "CPS.0087"),
+        server_name=text(query, "server_name", "CPS.0087"),
         server_id=_server_id(query),
         network_version=version,
-        phone_model_name=_text(query, "phone_model_name", "CPS.0028"),
-        create_since=_integer(query, "create_since", "CPS.0174", low=0),
-        create_until=_integer(query, "create_until", "CPS.0174", low=0),
+        phone_model_name=text(query, "phone_model_name", "CPS.0028"),
+        create_since=create_since,
+        create_until=create_until,
         status=choice(query, "status", "CPS.0010", SERVER_STATUSES),
     )
 
@@ -58,7 +59,7 @@ def list_cloud_phones(query: Query) -> ListCloudPhonesQuery:
     return ListCloudPhonesQuery(
         offset=_offset(query),
         limit=_limit(query, LIMIT_MAX_PHONES),
-        phone_name=_text(query, "phone_name", "CPS.0025"),
+        phone_name=text(query, "phone_name", "CPS.0025"),
         server_id=_server_id(query),
         status=choice(query, "status", "CPS.0010", PHONE_STATUSES),
         type=choice(query, "type", "CPS.0116", (0, 1)),
@@ -69,7 +70,7 @@ def list_cloud_phone_server_models(query: Query) -> ListCloudPhoneServerModelsQu
     """Check the query of ListCloudPhoneServerModels."""
     return ListCloudPhoneServerModelsQuery(
         product_type=choice(query, "product_type", "CPS.0144", (0, 1)),
-        marker=_text(query, "marker", "CPS.0002"),
+        marker=text(query, "marker", "CPS.0002"),
         limit=_limit(query, LIMIT_MAX),
     )
 
@@ -90,7 +91,7 @@ def list_cloud_phone_images(query: Query) -> ListCloudPhoneImagesQuery:
         raise CphError("CPS.0116", f"image_type {shown(image_type)}: must be one of {', '.join(IMAGE_TYPES)}")
     return ListCloudPhoneImagesQuery(
         image_type=image_type,
-        marker=_text(query, "marker", "CPS.0002"),
+        marker=text(query, "marker", "CPS.0002"),
         limit=_limit(query, LIMIT_MAX_IMAGES, default=LIMIT_MAX_IMAGES),
     )
 
@@ -116,13 +117,24 @@ def list_project_tags(query: Query) -> ListProjectTagsQuery:
 def list_cloud_phone_server_model_offerings(query: Query) -> ListCloudPhoneServerModelOfferingsQuery:
     """Check the query of ListCloudPhoneServerModelOfferings."""
     return ListCloudPhoneServerModelOfferingsQuery(
-        marker=_text(query, "marker", "CPS.0002"), limit=_limit(query, LIMIT_MAX_OFFERINGS)
+        marker=text(query, "marker", "CPS.0002"), limit=_limit(query, LIMIT_MAX_OFFERINGS)
     )
+
+
+def limit_of(query: Query, limit_max: int, default: int) -> int:
+    """limit, of a query with a default of its own."""
+    return _limit(query, limit_max, default=default)
 
 
 def page_of(query: Query, limit_max: int) -> tuple[int, int]:
     """offset and limit of a query that has nothing else."""
     return _offset(query), _limit(query, limit_max)
+
+
+def since(query: Query) -> tuple[int | None, int | None]:
+    """create_since and create_until, in seconds since the epoch."""
+    low = _integer(query, "create_since", "CPS.0174", low=0)
+    return low, _integer(query, "create_until", "CPS.0174", low=0)
 
 
 def _integer(query: Query, field: str, code: str, *, low: int = -(2**62), high: int = 2**62) -> int | None:
@@ -155,13 +167,14 @@ def choice(query: Query, field: str, code: str, choices: Collection[int]) -> int
     return number
 
 
-def _text(query: Query, field: str, code: str) -> str | None:
-    text = query.get(field) or None
-    if text is not None and "\0" in text:
-        raise CphError(code, f"{field} {shown(text)} {NUL_RULE}")
-    if text is not None and len(text.encode()) > FILTER_MAX_BYTES:
-        raise CphError(code, f"{field} {shown(text)} has {len(text.encode())} bytes: at most {FILTER_MAX_BYTES} bytes")
-    return text
+def text(query: Query, field: str, code: str) -> str | None:
+    """A text, or None when left out or empty."""
+    value = query.get(field) or None
+    if value is not None and "\0" in value:
+        raise CphError(code, f"{field} {shown(value)} {NUL_RULE}")
+    if value is not None and len(value.encode()) > FILTER_MAX_BYTES:
+        raise CphError(code, f"{field} {shown(value)} has {len(value.encode())} bytes: at most {FILTER_MAX_BYTES} bytes")
+    return value
 
 
 def _server_id(query: Query) -> str | None:
