@@ -15,6 +15,7 @@ from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkcph import v1 as sdk
 
+from apk_maker import apk
 from opencph.testing import opencph_up, purchase
 
 WAIT_SECONDS = 60.0
@@ -171,6 +172,29 @@ def test_a_harmful_archive_is_refused_and_the_phone_stays_as_it_is(user: User, m
     assert (failed.status, failed.error_code) == (-1, "CPS.0118")
     assert words in (failed.error_msg or "")
     assert user.text("find /data /cache", phone_id) == before
+
+
+def test_apps_are_installed_whole_and_in_parts_and_removed(user: User) -> None:
+    phone_id = user.phones[7]
+
+    def run(command: str, content: str) -> Ended:
+        body = sdk.InstallApkRequestBody(command=command, content=content, phone_ids=[phone_id])
+        (done,) = user.ended(user.cph.install_apk(sdk.InstallApkRequest(body=body)))
+        return done
+
+    for key, data in {"a.apk": apk(), "base.apk": apk("com.split.app"), "de.apk": apk("com.split.app", split="config.de")}.items():
+        user.s3.put_object(Bucket="files", Key=key, Body=data)
+    assert run("install", "-r obs://files/a.apk").status == 2
+    assert run("install-multiple", "obs://files/base.apk obs://files/de.apk").status == 2
+    assert user.text("pm list packages -3", phone_id).split() == ["package:com.myapp.test", "package:com.split.app"]
+    assert user.text("ls /data/local/tmp", phone_id) == ""
+    user.s3.put_object(Bucket="files", Key="no.apk", Body=b"no apk")
+    failed = run("install", "obs://files/no.apk")
+    assert (failed.status, failed.error_code) == (-1, "CPS.0191")
+    assert "INSTALL_PARSE_FAILED_NOT_APK" in (failed.error_msg or "")
+    body = sdk.UninstallApkRequestBody(command="uninstall", content="com.myapp.test", phone_ids=[phone_id])
+    assert [done.status for done in user.ended(user.cph.uninstall_apk(sdk.UninstallApkRequest(body=body)))] == [2]
+    assert user.text("pm list packages -3", phone_id).split() == ["package:com.split.app"]
 
 
 def test_objects_that_are_not_there_say_so(user: User) -> None:

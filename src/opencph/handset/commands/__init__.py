@@ -77,7 +77,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "input": ("activity", "input_"),
     "logcat": ("log", "logcat"),
     "monkey": ("activity", "monkey"),
-    "pm": ("packages", "pm"),
+    "pm": ("pm", "pm"),
     "reboot": ("system", "reboot"),
     "screencap": ("screen", "screencap"),
     "setprop": ("props", "setprop"),
