@@ -19,7 +19,9 @@ from opencph.store.database import Database, Dialect, Query, Row, StoreError, Tr
 from opencph.wire.errors import CphError
 
 #: ids in an answer that name no resource of the caller's
-_NOT_RESOURCES = frozenset(("request_id", "job_id", "job_ids", "order_id", "product_id", "enterprise_project_id", "project_id"))
+_NOT_RESOURCES = frozenset(
+    ("request_id", "job_id", "job_ids", "order_id", "product_id", "enterprise_project_id", "project_id", "image_id")
+)
 #: how deep ids are looked for in bodies and answers
 _DEPTH = 3
 

@@ -19,12 +19,12 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from opencph.iam import audit
 from opencph.iam.policies import ROLES, parse
 from opencph.iam.users import hash_password
-from opencph.store.database import Database, Query, StoreConflictError, Transaction, command, scalar, tuple_row
-from opencph.store.networks import SUBNET_IPV6_CIDR
+from opencph.store.database import Database, Query, StoreConflictError, Transaction, Value, command, scalar, tuple_row
 from opencph.store.tables import access_keys, domains, grants, policies, projects, subnets, users, vpcs
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 PASSWORD_MIN_CHARACTERS, PASSWORD_MAX_CHARACTERS = 8, 128
+VPC_CIDR, SUBNET_CIDR, GATEWAY_IP = "192.168.0.0/16", "192.168.0.0/20", "192.168.0.1"
 _KEY_CHARACTERS = string.ascii_uppercase + string.digits
 _SECRET_CHARACTERS = string.ascii_letters + string.digits
 
@@ -96,13 +96,6 @@ _KEYS = Query(
 _POLICIES = Query(select(policies.c.name, policies.c.document, policies.c.update_ms).order_by(policies.c.name), tuple_row)
 _POLICY: Query[str] = Query(select(policies.c.document).where(policies.c.name == bindparam("name")), scalar)
 _HOLDERS: Query[int] = Query(select(func.count()).select_from(grants).where(grants.c.role == bindparam("name")), scalar)
-_FIRST_SUBNET = Query(
-    select(subnets.c.cidr, subnets.c.gateway_ip, vpcs.c.cidr)
-    .select_from(subnets.join(vpcs, subnets.c.vpc_id == vpcs.c.vpc_id))
-    .order_by(subnets.c.create_ms, subnets.c.subnet_id)
-    .limit(1),
-    tuple_row,
-)
 _ADD_USER = command(
     insert(users).values({name: bindparam(name) for name in ("user_id", "domain_id", "name", "password_hash")} | {"enabled": 1})
 )
@@ -135,10 +128,7 @@ _REMOVE_POLICY = command(delete(policies).where(policies.c.name == bindparam("of
 _ADD_VPC = command(insert(vpcs).values({name: bindparam(name) for name in ("vpc_id", "project_id", "name", "cidr", "create_ms")}))
 _ADD_SUBNET = command(
     insert(subnets).values(
-        {
-            name: bindparam(name)
-            for name in ("subnet_id", "vpc_id", "project_id", "name", "cidr", "gateway_ip", "ipv6_cidr", "create_ms")
-        }
+        {name: bindparam(name) for name in ("subnet_id", "vpc_id", "project_id", "name", "cidr", "gateway_ip", "create_ms")}
     )
 )
 
@@ -226,27 +216,17 @@ def list_projects(database: Database) -> list[ProjectLine]:
 
 
 def add_project(database: Database, name: str) -> str:
-    """A new project with a VPC and a subnet of the same range as the first project's; its id."""
+    """A new project with a VPC and a subnet; its id. Server addresses of its own are reached through SSH tunnels, EIPs as always:
+    those that this machine opens belong to the first project's subnet."""
     _check_name("project", name)
     project_id, vpc_id, now_ms = uuid.uuid4().hex, str(uuid.uuid4()), _now_ms()
     try:
         with database.write() as tx:
             tx.run(_ADD_PROJECT, project_id=project_id, domain_id=_domain(tx), name=name)
-            first = tx.row(_FIRST_SUBNET)
-            if first is not None:
-                cidr, gateway_ip, vpc_cidr = first
-                tx.run(_ADD_VPC, vpc_id=vpc_id, project_id=project_id, name="vpc-default", cidr=vpc_cidr, create_ms=now_ms)
-                tx.run(
-                    _ADD_SUBNET,
-                    subnet_id=str(uuid.uuid4()),
-                    vpc_id=vpc_id,
-                    project_id=project_id,
-                    name="subnet-default",
-                    cidr=cidr,
-                    gateway_ip=gateway_ip,
-                    ipv6_cidr=SUBNET_IPV6_CIDR,
-                    create_ms=now_ms,
-                )
+            network: dict[str, Value] = {"project_id": project_id, "vpc_id": vpc_id, "create_ms": now_ms}
+            tx.run(_ADD_VPC, **network, name="vpc-default", cidr=VPC_CIDR)
+            subnet_id = str(uuid.uuid4())
+            tx.run(_ADD_SUBNET, **network, subnet_id=subnet_id, name="subnet-default", cidr=SUBNET_CIDR, gateway_ip=GATEWAY_IP)
             _record(tx, "AddProject", name, project_id=project_id)
     except StoreConflictError:
         raise AdministrationError(f"there is a project {name} already") from None

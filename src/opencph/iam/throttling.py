@@ -24,14 +24,15 @@ _calls_of = msgspec.json.Decoder(list[int])
 
 def count_call(database: Database, user_id: str, operation: str, per_minute: int, now_ms: int | None = None) -> None:
     """Count one call. Raises CphError APIGW.0308 (429), and counts nothing, when the user made so many in the last minute."""
-    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     key = {"of_user": user_id, "of_operation": operation}
     with database.write() as tx:
         tx.lock("call_windows")
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms  # after the wait: later than what others counted
         known = tx.row(_CALLS, **key)
-        recent = [at for at in _calls_of.decode(known or "[]") if now_ms - WINDOW_SECONDS * 1000 < at <= now_ms]
+        window_ms = WINDOW_SECONDS * 1000
+        recent = [at for at in _calls_of.decode(known or "[]") if now_ms - window_ms < at <= now_ms + window_ms]
         if len(recent) >= per_minute:
-            wait = max(1, -(-(recent[0] + WINDOW_SECONDS * 1000 - now_ms) // 1000))
+            wait = max(1, -(-(recent[0] + window_ms - now_ms) // 1000))
             raise CphError(
                 "APIGW.0308", f"{operation} may be called {per_minute} times in a minute by a user; try again in {wait} seconds"
             )
