@@ -187,6 +187,8 @@ def test_v3_shows_a_vpc_with_its_tags(client: Any, network: Any, service: Servic
     found = client_of(service, vpc_v3.VpcClient).show_vpc(vpc_v3.ShowVpcRequest(network.id)).vpc
     assert (found.id, found.status, found.extend_cidrs, found.project_id) == (network.id, "ACTIVE", [], service.project_id)
     assert {tag.key: tag.value for tag in found.tags} == {"owner": "团队", "cost": ""}
+    missing = service.json("GET", f"/v3/{service.project_id}/vpc/vpcs/{UNKNOWN}")
+    assert missing.status_code == 404 and set(missing.json()) == {"request_id", "error_code", "error_msg"}
     gone = vpc.BatchDeleteVpcTagsRequestBody("delete", [vpc.ResourceTag("cost")])
     client.batch_delete_vpc_tags(vpc.BatchDeleteVpcTagsRequest(network.id, gone))
     assert [tag.key for tag in client.show_vpc_tags(vpc.ShowVpcTagsRequest(network.id)).tags] == ["owner"]

@@ -17,7 +17,7 @@ from opencph.neighbours.networks import check_subnet, check_vpc_cidr, free_ipv6_
 from opencph.neighbours.paging import Page
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, command, scalar
-from opencph.wire.service_errors import network_error
+from opencph.wire.service_errors import Refuse, network_error, v3_error
 from opencph.wire.vpc import (
     CloudResource,
     CreateSubnetRequest,
@@ -151,7 +151,7 @@ def show_vpc(fleet: Fleet, caller: Caller, vpc_id: str) -> VpcResponse:
 def show_vpc_v3(fleet: Fleet, caller: Caller, request_id: str, vpc_id: str) -> ShowVpcV3Response:
     """ShowVpc of v3. Raises 404 VPC.0003."""
     with fleet.database.read() as tx:
-        row = _find_vpc(tx, caller, vpc_id)
+        row = _find_vpc(tx, caller, vpc_id, v3_error(request_id))
         subnets = tx.row(_SUBNETS_OF_VPC, vpc_id=row.vpc_id) or 0
         tags = network_tags.get(tx, VPCS, row.vpc_id)
     vpc = VpcV3(
@@ -296,10 +296,10 @@ def check_exists(tx: Transaction, caller: Caller, resource_type: str, resource_i
     return _find_subnet(tx, caller, resource_id).subnet_id
 
 
-def _find_vpc(tx: Transaction, caller: Caller, vpc_id: str) -> _VpcRow:
+def _find_vpc(tx: Transaction, caller: Caller, vpc_id: str, refuse: Refuse = network_error) -> _VpcRow:
     row = tx.row(_VPC, project_id=caller.project_id, vpc_id=vpc_id.lower())
     if row is None:
-        raise network_error(404, VPC_NOT_FOUND, f"VPC {vpc_id[:64]!r} does not exist in this project")
+        raise refuse(404, VPC_NOT_FOUND, f"VPC {vpc_id[:64]!r} does not exist in this project")
     return row
 
 

@@ -1,6 +1,7 @@
 """The shapes in which the services beside CPH refuse, and how a failed check of a body becomes one of them. Pure.
 
-VPC and EIP answer `{"code", "message"}`, key pairs and billing `{"error_code", "error_msg"}`, Nova `{"badRequest": {...}}`.
+VPC and EIP answer `{"code", "message"}`, VPC v3 as CPH does, key pairs and billing `{"error_code", "error_msg"}`, Nova
+`{"badRequest": {"message", "code"}}`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from opencph.wire.errors import CphError, ServiceError
+from opencph.wire.errors import CphError, ErrorBody, ServiceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,6 +70,15 @@ _NOVA_BODIES = {400: NovaBadRequest, 403: NovaForbidden, 404: NovaItemNotFound, 
 def network_error(status: int, code: str, message: str) -> ServiceError:
     """A refusal of VPC or EIP, such as 409 VPC.0209."""
     return ServiceError(status, NetworkErrorBody(code, message), f"{code} {message}")
+
+
+def v3_error(request_id: str) -> Refuse:
+    """How VPC v3 refuses: in CPH's own shape."""
+
+    def refuse(status: int, code: str, message: str) -> ServiceError:
+        return ServiceError(status, ErrorBody(request_id, code, message), f"{code} {message}")
+
+    return refuse
 
 
 def plain_error(status: int, code: str, message: str) -> ServiceError:
