@@ -46,7 +46,7 @@ _p, _g, _s, _a = tables.phones.c, tables.generations.c, tables.servers.c, tables
 _PHONES = Query(
     select(
         _p.phone_id,
-        _p.phone_name,
+        _p.name,
         _p.phone_ip,
         _p.number,
         _g.phone_count_per_ip,
@@ -58,7 +58,7 @@ _PHONES = Query(
     )
     .join(tables.generations, _g.generation_id == _p.generation_id)
     .join(tables.servers, _s.generation_id == _g.generation_id)
-    .where(or_(_p.phone_id == bindparam("phone"), _p.phone_name == bindparam("phone")))
+    .where(or_(_p.phone_id == bindparam("phone"), _p.name == bindparam("phone")))
     .limit(2),
     _Way,
 )

@@ -44,11 +44,12 @@ class Ssh:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
         return done.returncode, (done.stdout + done.stderr).decode()
 
-    def tunnel(self, *targets: str) -> list[int]:
-        """`ssh -N -L` to each `ip:port`; the ports at `local`, once they listen."""
+    def tunnel(self, *targets: str, options: tuple[str, ...] = ()) -> list[int]:
+        """`ssh -N -L` to each `ip:port` with more `options` of ssh's own; the ports at `local`, once they listen."""
         ports = [self._next_port + number for number in range(len(targets))]
         self._next_port += len(targets)
         forwards = [part for port, target in zip(ports, targets, strict=True) for part in ("-L", f"{self.local}:{port}:{target}")]
+        forwards += [part for option in options for part in ("-o", option)]
         log = self.directory / "ssh.log"
         with log.open("ab") as stream:
             process = subprocess.Popen(self.command("-N", *forwards), stdin=subprocess.DEVNULL, stderr=stream)

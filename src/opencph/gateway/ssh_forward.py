@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import asyncssh
 
-from opencph.gateway.bandwidth import Bucket, Limit
+from opencph.gateway.bandwidth import BYTES_PER_MBIT, Bucket, Limit
 from opencph.gateway.relay import Address
 from opencph.gateway.ssh_lane import DATA_BYTES, PACKETS_AT_ONCE, Lane
 
-#: What the client may have on its way to one phone; OpenSSH's own default. Less where the bandwidth is small.
+#: What the client may have on its way to one phone; OpenSSH's own default. Less where the bandwidth is small or forwards are many.
 WINDOW_BYTES, WINDOW_BYTES_MIN = 2 * 1024 * 1024, 128 * 1024
+WINDOWS_BYTES = 16 * 1024 * 1024  # of one connection, roughly
 WINDOW_SECONDS = 0.1
 #: A client that has closed is given so long for its last bytes to reach the phone.
 LINGER_SECONDS = 30.0
@@ -21,11 +22,12 @@ _BUFFERS_AT_ONCE = 256
 _TURN_BYTES = PACKETS_AT_ONCE * DATA_BYTES
 
 
-def window_bytes(limit: Limit) -> int:
-    """The window of a forward under this limit."""
-    if limit.mbit is None:
-        return WINDOW_BYTES
-    return min(max(int(limit.mbit * 125_000 * WINDOW_SECONDS), WINDOW_BYTES_MIN), WINDOW_BYTES)
+def window_bytes(limit: Limit, forwards: int) -> int:
+    """The window of a new forward under this limit, beside so many others of the connection."""
+    size = WINDOWS_BYTES // (forwards + 1)
+    if limit.mbit is not None:
+        size = min(size, int(limit.mbit * BYTES_PER_MBIT * WINDOW_SECONDS))
+    return min(max(size, WINDOW_BYTES_MIN), WINDOW_BYTES)
 
 
 class _Turn:
@@ -49,7 +51,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         self._limit = limit
         self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
         self._number = -1  # the channel's, as the client names it when it sends
-        self._window = window_bytes(limit)
+        self._window = WINDOW_BYTES_MIN  # the channel's, once it is there
         self._owed = 0  # delivered, and not yet granted again
         self._views: list[memoryview] = []
         self._pending = bytearray()
@@ -69,6 +71,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
 
     def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
         self._channel = chan
+        self._window = chan.get_recv_window()
 
     def session_started(self) -> None:
         assert self._channel is not None and self._channel._recv_chan is not None

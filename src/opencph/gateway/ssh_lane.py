@@ -4,7 +4,8 @@ asyncssh does version, key exchange, login, channels and everything else. Once t
 lane opens each packet; channel data and window adjustments of running forwards it handles, and every other packet goes to asyncssh
 as it came. asyncssh alone copies each packet several times and sends an empty packet before each. With other ciphers it reads all.
 
-What waits for a slow peer is bounded: `OUT_HIGH` towards the client, `PENDING_HIGH` towards the phones of one connection.
+What waits for a slow peer is bounded: `OUT_HIGH` towards the client, `PENDING_HIGH` towards the phones of one connection, which
+several phones that do not read must share.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ READ_BYTES = 512 * 1024
 OUT_HIGH, OUT_LOW = 1024 * 1024, 256 * 1024
 #: Answers of ours that wait: above it the client is not read either.
 OUT_MAX = 4 * 1024 * 1024
-#: Bytes that wait for the phones of one connection: above the first the client is not read until they are below the second.
-PENDING_HIGH, PENDING_LOW = 8 * 1024 * 1024, 4 * 1024 * 1024
+#: Bytes that wait for the phones of one connection: above it the client is not read until half of them are gone.
+PENDING_HIGH = 32 * 1024 * 1024
+#: The same for each once so many bytes wait for phones in the whole process.
+PENDING_ALL, PENDING_HIGH_THEN = 128 * 1024 * 1024, 1024 * 1024
 
 _DATA_HEAD = struct.Struct(">IBBII")  # length, padding, type, channel, bytes of data
 _ADJUST = struct.Struct(">IBBII")  # length, padding, type, channel, bytes more
@@ -45,7 +48,7 @@ _SEALED_BYTES = _SLOT_BYTES + TAG_BYTES
 
 
 class _Arena:
-    """Room for the packets of one turn. One for all connections: every turn leaves it empty."""
+    """What all connections share: room for the packets of one turn, which every turn leaves empty, and the sum of what waits."""
 
     def __init__(self) -> None:
         self.plain = bytearray(PACKETS_AT_ONCE * _SLOT_BYTES)
@@ -53,6 +56,7 @@ class _Arena:
         self.sealed = memoryview(bytearray(PACKETS_AT_ONCE * _SEALED_BYTES))
         self.incoming = memoryview(bytearray(READ_BYTES))
         self.opened = memoryview(bytearray(READ_BYTES))
+        self.pending = 0  # bytes that wait for phones, of all connections
         self.full = [self.slot(number, DATA_BYTES) for number in range(PACKETS_AT_ONCE)]
 
     def slot(self, number: int, size: int) -> memoryview:
@@ -281,12 +285,17 @@ class Lane(asyncio.Transport):
     def waits_for_phones(self, more: int) -> None:
         """So many bytes more (or less, when negative) wait for phones."""
         self.pending += more
-        if (self.pending > PENDING_HIGH) == self._reading or (more < 0 and not self._reading):
+        self._arena.pending += more
+        if self._reading == (self.pending > self._pending_high) or not self._reading:
             self._look()
+
+    @property
+    def _pending_high(self) -> int:
+        return PENDING_HIGH if self._arena.pending <= PENDING_ALL else PENDING_HIGH_THEN
 
     def _look(self) -> None:
         """Read from the client, or do not."""
-        limit = PENDING_HIGH if self._reading else PENDING_LOW
+        limit = self._pending_high if self._reading else self._pending_high // 2
         wanted = not self._closing and not self._busy and self.pending <= limit and len(self._out) <= OUT_MAX
         if wanted and not self._reading:
             self._reading = True
@@ -321,7 +330,7 @@ class Lane(asyncio.Transport):
             return
         self._rest = b""
         self._take(size + got)
-        if not self._closing and (self._busy or self.pending > PENDING_HIGH):
+        if not self._closing and (self._busy or self.pending > self._pending_high):
             self._look()
 
     def _take(self, size: int) -> None:

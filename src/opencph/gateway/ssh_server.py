@@ -190,12 +190,13 @@ class Connection(asyncssh.SSHServer):
                 asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"{_text(asked)} is not a phone or an access address of this server"
             )
         assert self._connection is not None
-        if len(self._connection.lane.forwards) + self._opening >= FORWARDS_PER_CONNECTION:
+        forwards = len(self._connection.lane.forwards) + self._opening
+        if forwards >= FORWARDS_PER_CONNECTION:
             _logger.warning("forward refused: too many", address=self._ip, most=FORWARDS_PER_CONNECTION)
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_RESOURCE_SHORTAGE, f"at most {FORWARDS_PER_CONNECTION} forwards per connection"
             )
-        channel = self._connection.create_tcp_channel(window=window_bytes(self._limit), max_pktsize=DATA_BYTES)
+        channel = self._connection.create_tcp_channel(window=window_bytes(self._limit, forwards), max_pktsize=DATA_BYTES)
         # asyncssh takes an awaitable here as well; its annotation does not say so
         return channel, cast("asyncssh.SSHTCPSession[bytes]", self._forward(self._connection.lane, asked, target))
 

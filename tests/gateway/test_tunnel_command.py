@@ -1,0 +1,122 @@
+"""`opencph tunnel`, against a gateway process."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, add
+from gateway.ssh_client import make_key
+from opencph.store import tables
+from opencph.store.database import Query, scalar
+
+Start = Callable[[], Gateway]
+
+
+def _phone(network: Network, server_id: str, ip: str, name: str) -> str:
+    """The row of the first phone of a server; returns its id."""
+    from sqlalchemy import bindparam
+    from sqlalchemy import select as sql_select
+
+    serving: Query[str] = Query(
+        sql_select(tables.servers.c.generation_id).where(tables.servers.c.server_id == bindparam("server_id")), scalar
+    )
+    phone_id = uuid.uuid4().hex
+    with network.database.write() as tx:
+        generation_id = tx.row(serving, server_id=server_id)
+        add(
+            tx,
+            tables.phones,
+            phone_id=phone_id,
+            name=name,
+            project_id=network.project_id,
+            generation_id=generation_id,
+            server_id=server_id,
+            number=1,
+            status=2,
+            image_id="i",
+            imei="1",
+            phone_ip=ip,
+            property="",
+            custom_property="",
+            traffic_type="direct",
+            data_volume_gib=0,
+            create_ms=0,
+            update_ms=0,
+        )
+    return phone_id
+
+
+def _run(network: Network, data: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"OPENCPH_SSH_PORT": str(network.ssh_port)}
+    place = ("--data", str(data), "--database", network.database.url)
+    return subprocess.Popen(
+        [sys.executable, "-m", "opencph", "tunnel", *arguments, *place],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+
+
+def test_the_command_opens_a_tunnel_by_id_or_name_and_prints_the_adb_line(
+    network: Network, gateway: Start, phones: TcpPhones, tmp_path: Path
+) -> None:
+    network.keypair("mine", make_key(tmp_path / "mine.pem"))
+    phone, public = network.ip(), network.ip()
+    server_id = network.server(phone_ip_first=phone, server_ip=network.ip(), eip_id=network.eip(public), keypair_name="mine")
+    phone_id = _phone(network, server_id, phone, "the-phone")
+    phones.listen(phone, 5555)
+    gateway()
+    for name in (phone_id, "the-phone"):
+        process = _run(network, tmp_path, name)
+        assert process.stdout is not None and process.stderr is not None
+        readable, _, _ = select.select([process.stdout], [], [], SECONDS)
+        assert readable
+        line = process.stdout.readline().decode()
+        found = re.fullmatch(r"adb connect 127\.0\.0\.1:(\d+)\n", line)
+        assert found, line + process.stderr.read().decode()
+        assert Client("127.0.0.1", int(found[1])).line() == f"{phone}:5555"
+        assert f"{network.project_id}@{public} -p {network.ssh_port}" in process.stdout.readline().decode()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=SECONDS) == (b"", b"")
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_stands_in_the_way_is_said_in_one_sentence(network: Network, gateway: Start, tmp_path: Path) -> None:
+    network.keypair("mine", make_key(tmp_path / "mine.pem"))
+    network.keypair("gone", make_key(tmp_path / "elsewhere.pem"))
+    private, keyless, refused = network.ip(), network.ip(), network.ip()
+    for name, ip, keypair, public in (
+        ("private", private, "mine", False),
+        ("keyless", keyless, "gone", True),
+        ("refused", refused, "gone", True),
+    ):
+        server_id = network.server(
+            phone_ip_first=ip,
+            server_ip=network.ip(),
+            eip_id=network.eip(network.ip()) if public else None,
+            keypair_name=keypair,
+        )
+        _phone(network, server_id, ip, name)
+    gateway()
+    for arguments, sentence in (
+        (("nobody",), "there is no phone nobody"),
+        (("private",), "has no public address"),
+        (("keyless",), "give its file with --key FILE"),
+        (("refused", "--key", str(tmp_path / "mine.pem")), "refuses the key"),
+    ):
+        process = _run(network, tmp_path, *arguments)
+        out, said = process.communicate(timeout=SECONDS)
+        assert (process.returncode, out) == (1, b"")
+        assert sentence in said.decode()
+        assert said.count(b"\n") == 1, said

@@ -1,0 +1,267 @@
+"""What an SSH client may ask of the gateway: ciphers, key exchanges, slow and greedy clients, wrong keys, logins that hang."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, sockets, wait_until
+from gateway.ssh_client import Ssh, make_key
+from opencph.gateway.ssh_guard import KEYS_PER_CONNECTION
+from opencph.gateway.tunnels import LOGINS_PER_ADDRESS
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+Start = Callable[[], Gateway]
+
+if shutil.which("ssh") is None:
+    pytest.skip("no ssh: install openssh-client", allow_module_level=True)
+
+
+class Server:
+    """A server with a phone, an EIP and the key pair in `key`."""
+
+    def __init__(self, network: Network, key: Path) -> None:
+        self.network, self.key = network, key
+        self.phone, self.public = network.ip(), network.ip()
+        network.keypair("mine", make_key(key, "ed25519"))
+        network.server(phone_ip_first=self.phone, server_ip=network.ip(), eip_id=network.eip(self.public), keypair_name="mine")
+
+    async def connect(self, keys: list[asyncssh.SSHKey] | None = None) -> asyncssh.SSHClientConnection:
+        """asyncssh as the client."""
+        return await asyncssh.connect(
+            self.public,
+            self.network.ssh_port,
+            username=self.network.project_id,
+            client_keys=keys or [str(self.key)],
+            known_hosts=None,
+            config=None,
+        )
+
+
+@pytest.fixture
+def server(network: Network, tmp_path: Path) -> Server:
+    return Server(network, tmp_path / "mine.pem")
+
+
+@pytest.fixture
+def ssh(network: Network, server: Server, tmp_path: Path) -> Iterator[Ssh]:
+    one = Ssh(network, server.public, tmp_path, server.key)
+    yield one
+    one.end()
+
+
+def _echoes(ssh: Ssh, port: int, size: int, pieces: int = 1) -> None:
+    """Bytes go there and back at the same time unharmed."""
+    client = Client(ssh.local, port)
+    client.line()
+    client.socket.settimeout(60)
+    data = os.urandom(size // 8) * 8
+
+    def send() -> None:
+        for number in range(pieces):
+            client.socket.sendall(data[number * size // pieces : (number + 1) * size // pieces])
+        client.socket.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    received = client.file.read()
+    sender.join()
+    assert len(received) == size + len(b"bye\n")
+    assert hashlib.sha256(received[:size]).digest() == hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize(
+    "cipher", ["chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr"]
+)
+def test_bytes_survive_every_cipher(server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones, cipher: str) -> None:
+    phones.listen(server.phone, 5555)
+    gateway()
+    (port,) = ssh.tunnel(f"{server.phone}:5555", options=(f"Ciphers={cipher}",))
+    _echoes(ssh, port, 16 << 20)
+    _echoes(ssh, port, 30_000, pieces=3_000)
+
+
+@pytest.mark.parametrize("cipher", ["chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr"])
+def test_bytes_survive_many_key_exchanges_in_the_middle(
+    server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones, cipher: str
+) -> None:
+    phones.listen(server.phone, 5555)
+    gateway()
+    (port,) = ssh.tunnel(f"{server.phone}:5555", options=(f"Ciphers={cipher}", "RekeyLimit=1M"))
+    _echoes(ssh, port, 16 << 20)
+
+
+def test_a_client_without_compression_of_ours_and_with_its_own_is_served(
+    server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones
+) -> None:
+    phones.listen(server.phone, 5555)
+    gateway()
+    (port,) = ssh.tunnel(f"{server.phone}:5555", options=("Compression=yes",))
+    _echoes(ssh, port, 1 << 20)
+
+
+def test_twenty_forwards_of_one_connection_do_not_mix(server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones) -> None:
+    phones.listen(server.phone, 5555)
+    gateway()
+    (port,) = ssh.tunnel(f"{server.phone}:5555")
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            _echoes(ssh, port, 1 << 20)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def _resident(running: Gateway) -> int:
+    return int(Path(f"/proc/{running.process.pid}/statm").read_text().split()[1]) * 4096
+
+
+def test_a_phone_that_does_not_read_and_a_client_that_does_not_cost_little_and_disturb_nobody(
+    server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones
+) -> None:
+    phones.listen(server.phone, 5556)
+    deaf = socket.create_server((server.phone, 5555))
+    running = gateway()
+    to_deaf, to_phone = ssh.tunnel(f"{server.phone}:5555", f"{server.phone}:5556")
+    before = _resident(running)
+    lazy = [Client(ssh.local, to_phone) for _ in range(5)] + [Client(ssh.local, to_deaf) for _ in range(5)]
+    for client in lazy:
+        client.socket.setblocking(False)
+        deadline = time.monotonic() + 0.7
+        while time.monotonic() < deadline:  # the echo comes back and is never read, or nobody takes it
+            try:
+                client.socket.send(bytes(1 << 16))
+            except BlockingIOError:
+                time.sleep(0.05)
+                if client.socket.fileno() < 0:
+                    break
+    assert _resident(running) - before < 64 << 20
+    other = Client(ssh.local, to_phone)
+    other.socket.settimeout(SECONDS)
+    assert other.line() == f"{server.phone}:5556"
+    assert other.say("still here") == "still here"
+    deaf.close()
+
+
+def test_a_client_that_sends_rubbish_after_the_login_is_cut_and_nobody_else(
+    server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones
+) -> None:
+    phones.listen(server.phone, 5555)
+    running = gateway()
+    (port,) = ssh.tunnel(f"{server.phone}:5555")
+    kept = Client(ssh.local, port)
+    kept.line()
+
+    async def run() -> None:
+        async with await server.connect() as connection:
+            assert connection._transport is not None
+            connection._transport.write(os.urandom(1 << 16))
+            async with asyncio.timeout(SECONDS):
+                await connection.wait_closed()
+
+    with suppress(asyncssh.Error, ConnectionError):
+        asyncio.run(run())
+    assert kept.say("undisturbed") == "undisturbed"
+    wait_until(lambda: "Max packet size" in running.log.read_text() or "MAC verification" in running.log.read_text(), "the reason")
+
+
+def test_more_data_than_was_granted_ends_the_connection(server: Server, gateway: Start, phones: TcpPhones) -> None:
+    phones.listen(server.phone, 5555)
+    running = gateway()
+
+    async def run() -> None:
+        async with await server.connect() as connection:
+            _reader, writer = await connection.open_connection(server.phone, 5555)
+            writer.channel._send_window = 1 << 30  # a client that counts as it likes
+            writer.write(bytes(64 << 20))
+            async with asyncio.timeout(SECONDS):
+                await connection.wait_closed()
+
+    with suppress(asyncssh.Error, ConnectionError):
+        asyncio.run(run())
+    wait_until(lambda: "Window exceeded" in running.log.read_text(), "the reason")
+
+
+def test_a_client_that_tries_many_keys_is_sent_away_and_slowed_down(server: Server, gateway: Start) -> None:
+    running = gateway()
+    wrong = [asyncssh.generate_private_key("ssh-ed25519") for _ in range(KEYS_PER_CONNECTION + 2)]
+
+    async def run() -> float:
+        begun = time.monotonic()
+        with pytest.raises(asyncssh.PermissionDenied, match="Too many authentication failures"):
+            async with await server.connect(wrong):
+                pass
+        taken = time.monotonic() - begun
+        async with await server.connect():  # the right key comes in at once all the same
+            pass
+        return taken
+
+    assert asyncio.run(run()) > 1.0
+    assert "wrong keys: answers are delayed" in running.log.read_text()
+
+
+def test_clients_that_never_log_in_do_not_keep_another_server_shut(
+    network: Network, server: Server, gateway: Start, phones: TcpPhones, tmp_path: Path
+) -> None:
+    other = Server(network, tmp_path / "other.pem")
+    phones.listen(other.phone, 5555)
+    running = gateway()
+    before = sockets(running.process.pid)
+    silent = [socket.create_connection((server.public, network.ssh_port), 10) for _ in range(LOGINS_PER_ADDRESS * 3)]
+
+    async def run() -> bytes:
+        async with await other.connect() as connection:
+            reader, _writer = await connection.open_connection(other.phone, 5555)
+            greeting: bytes = await reader.readline()
+        return greeting
+
+    network.keypair("mine", other.key.with_suffix(".pem.pub").read_text().strip())
+    running.serves()
+    assert asyncio.run(run()) == f"{other.phone}:5555\n".encode()
+    for sock in silent:
+        sock.close()
+    wait_until(lambda: sockets(running.process.pid) <= before, "sockets given back")
+
+
+def test_a_thousand_tunnels_are_open_at_once_within_bounded_memory(server: Server, gateway: Start, phones: TcpPhones) -> None:
+    phones.listen(server.phone, 5555)
+    running = gateway()
+
+    async def run() -> int:
+        turn = asyncio.Semaphore(20)
+        options = await asyncssh.SSHClientConnectionOptions.construct(
+            username=server.network.project_id, client_keys=[str(server.key)], known_hosts=None, config=None
+        )
+
+        async def one() -> asyncssh.SSHClientConnection:
+            async with turn:
+                return await asyncssh.connect(server.public, server.network.ssh_port, options=options)
+
+        connections = await asyncio.gather(*(one() for _ in range(1000)))
+        reader, _writer = await connections[-1].open_connection(server.phone, 5555)
+        assert await reader.readline() == f"{server.phone}:5555\n".encode()
+        resident = _resident(running)
+        for connection in connections:
+            connection.abort()
+        return resident
+
+    assert asyncio.run(run()) < 200 << 20
