@@ -169,15 +169,15 @@ def test_public_traffic_is_limited_as_the_row_says_and_private_is_not(
 
 
 @once
-def test_an_eip_with_a_bandwidth_of_its_own_has_that_one(network: Network, gateway: Start) -> None:
+@pytest.mark.parametrize("of_server", [None, 4])
+def test_an_eip_has_the_bandwidth_of_its_server_and_else_its_own(network: Network, gateway: Start, of_server: int | None) -> None:
     phone, public = network.ip(), network.ip()
-    own = network.bandwidth(4)
     network.server(
         phone_ip_first=phone,
         server_ip=network.ip(),
-        eip_id=network.eip(public, own),
+        eip_id=network.eip(public, network.bandwidth(2000 if of_server else 4)),
         ports=PORTS,
-        bandwidth_id=network.bandwidth(2000),
+        bandwidth_id=network.bandwidth(of_server) if of_server else None,
     )
     source = Source(phone, 20000)
     gateway()

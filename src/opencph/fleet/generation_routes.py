@@ -22,7 +22,7 @@ SERVING = "serving"
 class RoutedAddress(NamedTuple):
     """A VIP and what is bound to it. `number` 0, 1, ...: phones number * phone_count_per_ip + 1 and on.
 
-    The bandwidth is the EIP's own; None: that of the generation.
+    The bandwidth is the EIP's own, which counts where the generation has none.
     """
 
     number: int

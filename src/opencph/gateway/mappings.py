@@ -33,10 +33,10 @@ def limits_of(routes: Iterable[Route]) -> dict[str, tuple[str, int]]:
     found: dict[str, tuple[str, int]] = {}
     for route in routes:
         for address in route.addresses:
-            if address.public_ip and address.bandwidth_id and address.bandwidth_mbit:
-                found[address.public_ip] = address.bandwidth_id, address.bandwidth_mbit
-            elif address.public_ip and route.bandwidth_id and route.bandwidth_mbit:
+            if address.public_ip and route.bandwidth_id and route.bandwidth_mbit:
                 found[address.public_ip] = route.bandwidth_id, route.bandwidth_mbit
+            elif address.public_ip and address.bandwidth_id and address.bandwidth_mbit:
+                found[address.public_ip] = address.bandwidth_id, address.bandwidth_mbit
     return found
 
 
