@@ -142,3 +142,42 @@ def test_another_flavor_is_ordered(service: Service, client: Any, server_id: str
     assert refused(call, order(server_model_name="")).error_code == "CPS.0088"
     assert refused(call, order(phone_model_name="kg1.cp.c100.d10SSD.e1v1")).error_code == "CPS.0028"
     assert refused(call, order(extend_param={"is_auto_pay": 2})).error_code == "CPS.0060"
+
+
+def test_a_bare_server_is_bought_and_shown(service: Service, client: Any) -> None:
+    def bare(**changes: object) -> Any:
+        body = {
+            "server_name": "bare",
+            "server_model_name": "physical.kg1.4xlarge.cp",
+            "count": 1,
+            "order_param": {"charging_mode": 0, "period_type": 2, "period_num": 1},
+            "nics": [{"subnet_id": service.credentials["subnet_id"]}],
+            "public_ip": {
+                "type": "5_bgp",
+                "count": 1,
+                "band_width": {"band_width_share_type": 0, "band_width_size": 100, "band_width_charge_mode": 1},
+            },
+            "data_volume": {"volume_type": "SSD", "size": 50},
+            "keypair_name": service.credentials["keypair_name"],
+        }
+        return cph.CreateCloudPhoneSingleServerRequest(body={**body, **changes})
+
+    call = client.create_cloud_phone_single_server
+    bought = call(bare())
+    assert bought.order_id and bought.product_id
+    shown = client.show_cloud_phone_server_detail(cph.ShowCloudPhoneServerDetailRequest(server_id=bought.server_ids[0]))
+    assert (shown.server_name, shown.status, shown.phone_model_name) == ("bare", 1, "")
+    assert call(bare(server_name="bare-inside", public_ip={})).server_ids
+    for changes, code in (
+        ({"server_name": "bare"}, "CPS.0087"),
+        ({"count": 11}, "CPS.0024"),
+        ({"order_param": None}, "CPS.0055"),
+        ({"nics": []}, "CPS.0226"),
+        ({"public_ip": None}, "CPS.0238"),
+        ({"public_ip": {"count": 2}}, "CPS.0238"),
+        ({"public_ip": {"count": 1, "type": "5_bgp"}}, "CPS.0031"),
+        ({"data_volume": {"volume_type": "SSD", "size": 50, "count": 2}}, "CPS.0157"),
+        ({"keypair_name": ""}, "CPS.0068"),
+        ({"image_id": "x" * 37}, "CPS.0030"),
+    ):
+        assert refused(call, bare(**{"server_name": "other", **changes})).error_code == code, changes

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from fleet.fleet_world import KG1, SEED_MODEL, FleetWorld
-from opencph.fleet.ids import new_id
+from opencph.fleet.ids import default_security_group_id, new_id
 from opencph.fleet.servers import list_cloud_phone_servers, show_cloud_phone_server_detail
 from opencph.wire.errors import CphError
 from opencph.wire.servers import DataVolume, ExtendParam, ListCloudPhoneServersQuery
@@ -46,7 +46,7 @@ def test_the_detail_gives_back_what_was_asked_for(world: FleetWorld) -> None:
     assert (volume.volume_size, volume.volume_type) == (100, "GPSSD")
     assert shown.share_volume_info is not None
     assert (shown.share_volume_info.size, shown.share_volume_info.volume_type, shown.share_volume_info.version) == (50, "SSD", 1)
-    assert (shown.metadata.charging_mode, shown.security_groups) == (1, [])
+    assert (shown.metadata.charging_mode, shown.security_groups) == (1, [default_security_group_id(world.caller.project_id)])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", shown.create_time)
     again = show_cloud_phone_server_detail(world.fleet, world.caller, "r", server_id)
     assert again == shown

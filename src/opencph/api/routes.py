@@ -26,6 +26,13 @@ _V2 = "/v2/{project_id}/cloud-phone"
 ROUTES: tuple[Route, ...] = (
     # cloud phone servers
     Route("CreateNet2CloudPhoneServer", "POST", f"{_V2}/servers", servers.create_net2_cloud_phone_server, writes=True),
+    Route(
+        "CreateCloudPhoneSingleServer",
+        "POST",
+        "/v2.1/{project_id}/cloud-phone/servers",
+        servers.create_cloud_phone_single_server,
+        writes=True,
+    ),
     Route("ListCloudPhoneServers", "GET", f"{_V1}/servers", servers.list_cloud_phone_servers),
     Route("ShowCloudPhoneServerDetail", "GET", f"{_V1}/servers/{{server_id}}", servers.show_cloud_phone_server_detail),
     Route("UpdateServerName", "PUT", f"{_V1}/servers/{{server_id}}", servers.update_server_name, writes=True),

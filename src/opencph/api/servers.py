@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from opencph.api.call import Call, Result
-from opencph.fleet import server_change, server_create, server_delete, server_keypair, server_model_change, server_restart
+from opencph.fleet import (
+    bare_servers,
+    server_change,
+    server_create,
+    server_delete,
+    server_keypair,
+    server_model_change,
+    server_restart,
+)
 from opencph.fleet import servers as rules
+from opencph.wire import bare_servers as wire_bare_servers
 from opencph.wire import query_checks, server_action_checks, server_checks
 from opencph.wire.checks import check_id
 
@@ -13,6 +22,12 @@ def create_net2_cloud_phone_server(call: Call) -> Result:
     """POST /v2/{project_id}/cloud-phone/servers."""
     body = server_checks.create_net2_cloud_phone_server(call.body)
     return server_create.create_net2_cloud_phone_server(call.fleet, call.caller, call.request_id, body)
+
+
+def create_cloud_phone_single_server(call: Call) -> Result:
+    """POST /v2.1/{project_id}/cloud-phone/servers."""
+    body = wire_bare_servers.create_cloud_phone_single_server(call.body)
+    return bare_servers.create_cloud_phone_single_server(call.fleet, call.caller, call.request_id, body)
 
 
 def list_cloud_phone_servers(call: Call) -> Result:

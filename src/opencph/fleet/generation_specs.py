@@ -83,6 +83,9 @@ def spec(tx: Transaction, fleet: Fleet, generation_id: str) -> GenerationSpec:
     generation = tx.row(_GENERATION_FOR_RUNTIME, of_generation=generation_id)
     if generation is None:
         raise LookupError(f"there is no generation {generation_id}")
+    if not generation.phone_model_name:  # a bare server
+        host_id = generation.host_id
+        return GenerationSpec(generation_id=generation_id, server_id=generation.server_id, host_id=host_id, phones=())
     model = fleet.catalogue.phone_models.get(generation.phone_model_name)
     if model is None:
         raise RuntimeFaultError(f"phone flavor {generation.phone_model_name!r} is gone from the catalogue; put it back")

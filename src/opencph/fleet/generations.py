@@ -3,6 +3,7 @@ is counted anywhere else (docs/architecture.md, "Generations"). How others read 
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -148,8 +149,10 @@ def reserve(tx: Transaction, fleet: Fleet, plan: GenerationPlan) -> str:
     Call it under `tx.lock("placement")`, after the checks. Raises CPS.0241 when addresses run out.
     """
     generation_id, now = new_id(), now_ms()
-    first = addresses.free_phone_block(tx, fleet.settings.network, plan.phone_count)
-    vips = addresses.vip_count(plan.phone_count, plan.phone_count_per_ip)
+    # A bare server has no block of phone addresses (a number below all of them keeps its place), and one VIP.
+    bare = plan.phone_count == 0
+    first = -1 - secrets.randbits(48) if bare else addresses.free_phone_block(tx, fleet.settings.network, plan.phone_count)
+    vips = 1 if bare else addresses.vip_count(plan.phone_count, plan.phone_count_per_ip)
     server_ips = addresses.free_server_ips(tx, fleet.hints, plan.subnet, vips)
     shared = plan.bandwidth if isinstance(plan.bandwidth, str) else None
     dedicated = plan.bandwidth if isinstance(plan.bandwidth, DedicatedBandwidth) else None

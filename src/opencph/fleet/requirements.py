@@ -148,18 +148,18 @@ def check(
     """
     model = fleet.catalogue.phone_model(body.phone_model_name, server_model_name=server_model_name)
     images.check_usable(tx, fleet, project_id, body.image_id, {body.phone_model_name})
-    _check_keypair(tx, project_id, keypair_name)
-    subnet = _subnet(tx, project_id, body.tenant_vpc_id, body.nics[0])
+    check_keypair(tx, project_id, keypair_name)
+    nic_subnet = subnet(tx, project_id, body.tenant_vpc_id, body.nics[0])
     phone_count_per_ip = _phone_count_per_ip(body.phone_count_per_ip, model, body.phone_model_name)
     addresses.check_access_ports(phone_count_per_ip, len(body.ports))
     public_ip = body.public_ip or PublicIp(count=0)
     vips = addresses.vip_count(model.phone_capacity, phone_count_per_ip)
-    _check_public_ip(tx, project_id, public_ip, vips, current_generation_id)
+    check_public_ip(tx, project_id, public_ip, vips, current_generation_id)
     if model.needs_data_volume and body.phone_data_volume is None:
         raise CphError(
             "CPS.0157", f"phone_data_volume is mandatory for {body.phone_model_name!r}, a 2.0 flavor without disk of its own"
         )
-    bandwidth = _bandwidth(tx, project_id, body.band_width, current_generation_id) if body.band_width else None
+    wanted = bandwidth(tx, project_id, body.band_width, current_generation_id) if body.band_width else None
     eip_count = 0 if public_ip.ids else public_ip.wanted
     return Requirements(
         phone_model_name=body.phone_model_name,
@@ -168,13 +168,13 @@ def check(
         keypair_name=keypair_name,
         ports=tuple(StoredPort(port.name, port.listen_port, port.public) for port in body.ports),
         vpc_id=body.tenant_vpc_id,
-        subnet=subnet,
+        subnet=nic_subnet,
         nic=body.nics[0],
         phone_count_per_ip=phone_count_per_ip,
         eip_ids=public_ip.ids,
         eip_type=public_ip.eip.type if public_ip.eip else "5_bgp",
         eip_count=eip_count,
-        bandwidth=bandwidth if public_ip.ids or eip_count else None,
+        bandwidth=wanted if public_ip.ids or eip_count else None,
         data_volume=_volume(body.phone_data_volume),
         share_volume=_volume(body.server_share_data_volume),
         property=body.property,
@@ -192,12 +192,14 @@ def zone_order(fleet: Fleet) -> list[str]:
     return list(dict.fromkeys(host.availability_zone for host in wanted_hosts(fleet.settings, fleet.catalogue)))
 
 
-def _check_keypair(tx: Transaction, project_id: str, name: str | None) -> None:
+def check_keypair(tx: Transaction, project_id: str, name: str | None) -> None:
+    """Raises CPS.0067 when the project has no such key pair."""
     if name is not None and tx.row(_HAS_KEYPAIR, project_id=project_id, name=name) is None:
         raise CphError("CPS.0067", f"keypair_name {name!r} does not exist in this project")
 
 
-def _subnet(tx: Transaction, project_id: str, vpc_id: str, nic: Nic) -> Subnet:
+def subnet(tx: Transaction, project_id: str, vpc_id: str, nic: Nic) -> Subnet:
+    """The subnet of a NIC in a VPC. Raises CPS.0236, CPS.0229, CPS.0228, CPS.0226, CPS.0115, CPS.0033."""
     if tx.row(_HAS_VPC, vpc_id=vpc_id, project_id=project_id) is None:
         raise CphError("CPS.0236", f"tenant_vpc_id {vpc_id} does not exist in this project")
     row = tx.row(_SUBNET, subnet_id=nic.subnet_id, project_id=project_id)
@@ -222,7 +224,8 @@ def _phone_count_per_ip(asked: int | None, model: PhoneModel, name: str) -> int:
     return asked
 
 
-def _check_public_ip(tx: Transaction, project_id: str, public_ip: PublicIp, vips: int, current_generation_id: str | None) -> None:
+def check_public_ip(tx: Transaction, project_id: str, public_ip: PublicIp, vips: int, current_generation_id: str | None) -> None:
+    """Raises CPS.0238 above the number of VIPs, CPS.0239 for an EIP that cannot be bound."""
     if public_ip.wanted > vips:
         raise CphError("CPS.0238", f"public_ip.count {public_ip.wanted}: must be 0 to {vips}, the number of phone addresses")
     for eip_id in public_ip.ids:
@@ -241,7 +244,8 @@ def _shared(tx: Transaction, project_id: str, bandwidth_id: str, field: str) -> 
         raise CphError("CPS.0033", f"{field} {bandwidth_id} is not a shared bandwidth")
 
 
-def _bandwidth(tx: Transaction, project_id: str, asked: BandWidth, current_generation_id: str | None) -> str | DedicatedBandwidth:
+def bandwidth(tx: Transaction, project_id: str, asked: BandWidth, current_generation_id: str | None) -> str | DedicatedBandwidth:
+    """The bandwidth to use or to make. Raises CPS.0115, CPS.0033."""
     if asked.band_width_share_type == SHARED:
         assert asked.band_width_id is not None
         _shared(tx, project_id, asked.band_width_id, "band_width.band_width_id")

@@ -37,6 +37,7 @@ class _Current(NamedTuple):
     availability_zone: str
     keypair_name: str | None
     last_number: int
+    phone_model_name: str
 
 
 _of_server = tables.generations.alias("of_server")
@@ -49,6 +50,7 @@ _CURRENT = Query(
         _g.availability_zone,
         _g.keypair_name,
         select(func.max(_of_server.c.number)).where(_of_server.c.server_id == _s.server_id).scalar_subquery(),
+        _g.phone_model_name,
     )
     .select_from(tables.servers.join(tables.generations, _g.generation_id == _s.generation_id))
     .where(_s.server_id == bindparam("server_id"), _s.project_id == bindparam("project_id")),
@@ -84,6 +86,8 @@ def _check(
         raise CphError("CPS.0015", f"server_id {server_id} does not exist in this project")
     if current.status != ServerStatus.NORMAL:
         raise _not_ready(server_id, current.status)
+    if not current.phone_model_name:
+        raise CphError("CPS.0099", f"server_id {server_id} is a bare server; it has no phones to be changed")
     required = requirements.check(
         tx,
         fleet,

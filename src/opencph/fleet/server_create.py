@@ -3,12 +3,14 @@ itself is in `server_jobs`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 from sqlalchemy import bindparam, insert, select
 
 from opencph.fleet import orders, requirements
-from opencph.fleet.generations import reserve
+from opencph.fleet.generations import GenerationPlan, reserve
 from opencph.fleet.ids import new_id, new_order_id, product_id
 from opencph.fleet.naming import server_names
 from opencph.fleet.payloads import CREATE_SERVER, CreateServerJob
@@ -22,7 +24,7 @@ from opencph.jobs.queue import accept
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, command, in_list, json_list, scalar
 from opencph.wire.errors import CphError
-from opencph.wire.servers import CreateNet2CloudPhoneServerRequest, CreateNet2CloudPhoneServerResponse
+from opencph.wire.servers import CreateNet2CloudPhoneServerRequest, CreateNet2CloudPhoneServerResponse, ExtendParam
 
 if TYPE_CHECKING:
     from opencph.fleet import Fleet
@@ -58,10 +60,7 @@ def create_net2_cloud_phone_server(
 def _check(
     tx: Transaction, fleet: Fleet, project_id: str, body: CreateNet2CloudPhoneServerRequest
 ) -> tuple[Requirements, list[HostRoom], list[str]]:
-    names = server_names(body.server_name, body.count)
-    taken = tx.row(_TAKEN_NAMES, project_id=project_id, names=json_list(names))
-    if taken is not None:
-        raise CphError("CPS.0087", f"server_name: this project has a server {taken!r} already; choose another name")
+    names = check_names(tx, project_id, body.server_name, body.count)
     fleet.catalogue.server_model(body.server_model_name)
     required = requirements.check(
         tx, fleet, project_id, body, keypair_name=body.keypair_name, server_model_name=body.server_model_name
@@ -77,17 +76,46 @@ def _check(
     return required, hosts, names
 
 
+def check_names(tx: Transaction, project_id: str, server_name: str, count: int) -> list[str]:
+    """What the servers of a purchase will be called. Raises CPS.0087 when a name is taken."""
+    names = server_names(server_name, count)
+    taken = tx.row(_TAKEN_NAMES, project_id=project_id, names=json_list(names))
+    if taken is not None:
+        raise CphError("CPS.0087", f"server_name: this project has a server {taken!r} already; choose another name")
+    return names
+
+
 def _buy(
     tx: Transaction, fleet: Fleet, caller: Caller, request_id: str, body: CreateNet2CloudPhoneServerRequest
 ) -> CreateNet2CloudPhoneServerResponse:
     required, hosts, names = _check(tx, fleet, caller.project_id, body)
-    order_id, product = new_order_id(), product_id(body.server_model_name, body.phone_model_name)
+    plan = required.plan(server_id="", server_name="", project_id=caller.project_id, number=1, host=hosts[0])
+    product = product_id(body.server_model_name, body.phone_model_name)
+    return enter(tx, fleet, caller, request_id, names=names, hosts=hosts, plan=plan, product_id=product, billing=body.extend_param)
+
+
+def enter(
+    tx: Transaction,
+    fleet: Fleet,
+    caller: Caller,
+    request_id: str,
+    *,
+    names: Sequence[str],
+    hosts: Sequence[HostRoom],
+    plan: GenerationPlan,
+    product_id: str,
+    billing: ExtendParam,
+) -> CreateNet2CloudPhoneServerResponse:
+    """Write servers down that passed every check: one order, and for each its rows and its job. `plan` is completed for each."""
+    order_id = new_order_id()
     server_ids: list[str] = []
     jobs: list[NewJob] = []
     for name, host in zip(names, hosts, strict=True):
         server_id, now = new_id(), now_ms()
-        plan = required.plan(server_id=server_id, server_name=name, project_id=caller.project_id, number=1, host=host)
-        generation_id = reserve(tx, fleet, plan)
+        own = msgspec.structs.replace(
+            plan, server_id=server_id, server_name=name, host_id=host.host_id, availability_zone=host.availability_zone
+        )
+        generation_id = reserve(tx, fleet, own)
         tx.run(
             INSERT_SERVER,
             server_id=server_id,
@@ -96,9 +124,9 @@ def _buy(
             status=ServerStatus.CREATING,
             generation_id=generation_id,
             order_id=order_id,
-            product_id=product,
-            charging_mode=body.extend_param.charging_mode,
-            enterprise_project_id=body.extend_param.enterprise_project_id,
+            product_id=product_id,
+            charging_mode=billing.charging_mode,
+            enterprise_project_id=billing.enterprise_project_id,
             create_ms=now,
             update_ms=now,
         )
@@ -114,7 +142,9 @@ def _buy(
             )
         )
     orders.open_order(
-        tx, order_id=order_id, project_id=caller.project_id, kind=orders.PURCHASE, product_id=product, server_ids=server_ids
+        tx, order_id=order_id, project_id=caller.project_id, kind=orders.PURCHASE, product_id=product_id, server_ids=server_ids
     )
     accept(tx, jobs)
-    return CreateNet2CloudPhoneServerResponse(request_id=request_id, order_id=order_id, product_id=product, server_ids=server_ids)
+    return CreateNet2CloudPhoneServerResponse(
+        request_id=request_id, order_id=order_id, product_id=product_id, server_ids=server_ids
+    )

@@ -139,6 +139,8 @@ def _check(tx: Transaction, fleet: Fleet, project_id: str, body: ChangeCloudPhon
         raise CphError("CPS.0099", f"server_id {body.server_id} has status {current.status}; wait until it is 5")
     if tx.row(_UNSETTLED, of_generation=current.generation_id):
         raise CphError("CPS.0099", f"server_id {body.server_id}: some of its phones are being restarted, reset or stopped")
+    if not current.phone_model_name:
+        raise CphError("CPS.0099", f"server_id {body.server_id} is a bare server; its flavor stays")
     fleet.catalogue.server_model(body.server_model_name)
     new = fleet.catalogue.phone_model(body.phone_model_name, server_model_name=body.server_model_name)
     if (body.server_model_name, body.phone_model_name) == (current.server_model_name, current.phone_model_name):

@@ -63,7 +63,7 @@ def create_net2_cloud_phone_server(body: bytes) -> CreateNet2CloudPhoneServerReq
     phone_model_name, image_id = _phone_model_name(fields), _image_id(fields)
     count = fields.integer("count", "CPS.0024", 1, SERVERS_PER_CALL)
     keypair_name, ports = _keypair_name(fields), _ports(fields)
-    extend_param = _extend_param(fields.nested("extend_param", "CPS.0055"))
+    billing = extend_param(fields.nested("extend_param", "CPS.0055"))
     tenant_vpc_id, nics = fields.uuid("tenant_vpc_id", "CPS.0223"), _nics(fields)
     # The page calls public_ip and band_width mandatory; Terraform leaves them out (neighbours of the API, cph-api.md section 12).
     public_ip = _public_ip(fields.nested("public_ip", "CPS.0238")) if fields.given("public_ip") else None
@@ -71,7 +71,7 @@ def create_net2_cloud_phone_server(body: bytes) -> CreateNet2CloudPhoneServerReq
     phone_data_volume = _volume(fields, "phone_data_volume", VOLUME_MIN_GIB_CREATE)
     server_share_data_volume = _volume(fields, "server_share_data_volume", VOLUME_MIN_GIB)
     band_width_optional = public_ip is None or bool(public_ip.ids) or public_ip.wanted == 0
-    band_width = None if band_width_optional and not fields.given("band_width") else _band_width(fields)
+    wanted_band_width = None if band_width_optional and not fields.given("band_width") else band_width(fields)
     return CreateNet2CloudPhoneServerRequest(
         server_name=server_name,
         server_model_name=server_model_name,
@@ -80,14 +80,14 @@ def create_net2_cloud_phone_server(body: bytes) -> CreateNet2CloudPhoneServerReq
         count=count,
         keypair_name=keypair_name,
         ports=ports,
-        extend_param=extend_param,
+        extend_param=billing,
         tenant_vpc_id=tenant_vpc_id,
         nics=nics,
         public_ip=public_ip,
         phone_count_per_ip=phone_count_per_ip,
         phone_data_volume=phone_data_volume,
         server_share_data_volume=server_share_data_volume,
-        band_width=band_width,
+        band_width=wanted_band_width,
         availability_zone=_availability_zone(fields),
         property=_property(fields),
     )
@@ -114,7 +114,7 @@ def change_cloud_phone_server(body: bytes) -> ChangeCloudPhoneServerRequest:
         phone_count_per_ip=_phone_count_per_ip(fields),
         phone_data_volume=_volume(fields, "phone_data_volume", VOLUME_MIN_GIB),
         server_share_data_volume=_volume(fields, "server_share_data_volume", VOLUME_MIN_GIB),
-        band_width=_band_width(fields),
+        band_width=band_width(fields),
         property=_property(fields),
     )
 
@@ -187,7 +187,8 @@ def _ports(fields: Fields) -> tuple[Port, ...]:
     return tuple(ports)
 
 
-def _extend_param(fields: Fields) -> ExtendParam:
+def extend_param(fields: Fields) -> ExtendParam:
+    """The billing of a purchase."""
     charging_mode = fields.choice("charging_mode", "CPS.0056", (0, ON_DEMAND))
     period_type = period_num = None
     # On-demand billing has no period; the page lists the fields as mandatory for both.
@@ -246,7 +247,8 @@ def _volume(fields: Fields, name: str, low_gib: int) -> DataVolume | None:
     return DataVolume(volume_type=volume_type, size=volume.integer("size", "CPS.0157", low_gib, VOLUME_MAX_GIB))
 
 
-def _band_width(fields: Fields) -> BandWidth:
+def band_width(fields: Fields) -> BandWidth:
+    """The mandatory field `band_width` of an object."""
     band_width = fields.nested("band_width", "CPS.0031")
     share_type = band_width.choice("band_width_share_type", "CPS.0034", (DEDICATED, SHARED))
     band_width_id = band_width.optional_text("band_width_id", "CPS.0033", pattern=UUID, rule=UUID_RULE)
