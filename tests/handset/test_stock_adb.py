@@ -151,7 +151,7 @@ def test_packages_are_the_honest_few(pair: Pair, home: Path) -> None:
     apk = home / "a.apk"
     apk.write_bytes(b"PK" + bytes(200_000))
     refused = pair("install", str(apk), check=False)
-    assert refused.returncode and b"not Android" in refused.stdout + refused.stderr
+    assert refused.returncode and b"INSTALL_PARSE_FAILED_NOT_APK" in refused.stdout + refused.stderr
 
 
 def test_a_reboot_keeps_files_and_counts(pair: Pair, home: Path) -> None:

@@ -1,24 +1,30 @@
-"""Draws a phone's screen: status bar, clock, name, home screen, the last touch. Imported when the first picture is asked for."""
+"""Draws a phone's screen from its layout. Imported when the first picture is asked for; draws again only the boxes that changed."""
 
 from __future__ import annotations
 
-import io
+import asyncio
 import struct
 import time
+import zlib
+from collections import OrderedDict
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from opencph.handset.commands.screen import density, size
+from opencph.handset.screen_layout import Item, layout, size
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-BACKGROUND, BAR, TEXT, DIM, FIELD, FINGER = "#10232f", "#0a171f", "#f4f7f8", "#8fa6b2", "#1d3a4b", "#ffb454"
-ICONS = (("Shell", "#3d8b7d"), ("Files", "#c28840"), ("Settings", "#6d7fb5"), ("Camera", "#a3567a"))
+Box = tuple[int, int, int, int]
 PIXEL_FORMAT_RGBA_8888 = 1
+PNG_FILTER_UP = 2
+PICTURES_KEPT = 4  # of this process, 3 bytes a pixel each
+REPAINT_MAX = 16  # changed boxes; with more everything is painted
+
+_pictures: OrderedDict[str, tuple[list[Item], Image.Image]] = OrderedDict()  # by phone
 
 
 def now() -> int:
@@ -26,57 +32,83 @@ def now() -> int:
     return int(time.time())
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def _font(pixels: int) -> Font:
     return ImageFont.load_default(pixels)
+
+
+def _meet(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _paint(items: list[Item], area: Box) -> Image.Image:
+    """What of the items lies in the area."""
+    left, top, right, bottom = area
+    image = Image.new("RGB", (right - left, bottom - top), "black")
+    pen = ImageDraw.Draw(image)
+    for item in items:
+        if not _meet(item.box, area):
+            continue
+        box = (item.box[0] - left, item.box[1] - top, item.box[2] - left - 1, item.box[3] - top - 1)
+        if item.kind == "fill":
+            pen.rectangle(box, fill=item.colour)
+        elif item.kind == "rounded":
+            pen.rounded_rectangle(box, radius=item.size, fill=item.colour)
+        elif item.kind == "ring":
+            pen.ellipse(box, outline=item.colour, width=item.size)
+        elif item.kind == "text":
+            x, _, y = item.anchor[2:].partition(",")
+            pen.text((int(x) - left, int(y) - top), item.text, fill=item.colour, font=_font(item.size), anchor=item.anchor[:2])
+    return image
 
 
 def draw(phone: Phone) -> Image.Image:
     """The screen as it is now, width x height pixels."""
     width, height = size(phone)
-    screen = phone.running_screen
-    if not screen.on:
-        return Image.new("RGB", (width, height), "black")
-    image = Image.new("RGB", (width, height), BACKGROUND)
-    pen = ImageDraw.Draw(image)
-    unit = max(4, min(width, height) // 36)
-    if phone.running_properties.get("disable.status.bar") != "1":
-        pen.rectangle((0, 0, width, 2 * unit), fill=BAR)
-        pen.text((unit, unit), time.strftime("%H:%M", time.gmtime()), fill=TEXT, font=_font(unit), anchor="lm")
-        pen.text((width - unit, unit), "100%  ADB", fill=TEXT, font=_font(unit), anchor="rm")
-    pen.text((width // 2, height // 5), time.strftime("%H:%M", time.gmtime()), fill=TEXT, font=_font(6 * unit), anchor="mm")
-    date = time.strftime("%a %d %b %Y, UTC", time.gmtime())
-    pen.text((width // 2, height // 5 + 5 * unit), date, fill=DIM, font=_font(unit * 3 // 2), anchor="mm")
-    top = height * 2 // 5
-    pen.rounded_rectangle((2 * unit, top, width - 2 * unit, top + 3 * unit), radius=unit, fill=FIELD)
-    shown = screen.text or "Search"
-    pen.text((3 * unit, top + unit * 3 // 2), shown[:40], fill=TEXT if screen.text else DIM, font=_font(unit * 3 // 2), anchor="lm")
-    step = (width - 4 * unit) // len(ICONS)
-    for number, (label, colour) in enumerate(ICONS):
-        x, y = 2 * unit + step * number + step // 2, height * 3 // 4
-        pen.rounded_rectangle((x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit), radius=unit, fill=colour)
-        pen.text((x, y + 3 * unit), label, fill=TEXT, font=_font(unit), anchor="mm")
-    config = phone.config
-    pen.text((width // 2, height * 9 // 10 - unit), config.name, fill=TEXT, font=_font(unit * 3 // 2), anchor="mm")
-    facts = f"OpenCPH handset, not Android  ·  {config.model_name}  ·  {width}x{height}, {density(phone)} dpi"
-    pen.text((width // 2, height * 9 // 10 + unit), facts, fill=DIM, font=_font(max(8, unit * 4 // 5)), anchor="mm")
-    if phone.running_properties.get("com.cph.mainkeys") != "1":
-        for x in (width // 4, width // 2, width * 3 // 4):
-            pen.ellipse((x - unit // 2, height - 2 * unit, x + unit // 2, height - unit), outline=DIM, width=2)
-    if screen.touch is not None:
-        x, y = screen.touch
-        pen.ellipse((x - unit, y - unit, x + unit, y + unit), outline=FINGER, width=max(2, unit // 5))
+    items = layout(phone)
+    whole = (0, 0, width, height)
+    before, image = _pictures.pop(phone.config.phone_id, ([], None))
+    if image is not None and image.size == (width, height):
+        changed = [item.box for item in set(before) ^ set(items) if item.kind != "none"]
+        if len(changed) > REPAINT_MAX:
+            changed = [whole]
+        for left, top, right, bottom in changed:
+            box = (max(0, left - 2), max(0, top - 2), min(width, right + 2), min(height, bottom + 2))
+            if box[0] < box[2] and box[1] < box[3]:
+                image.paste(_paint(items, box), box[:2])
+    else:
+        image = _paint(items, whole)
+    _pictures[phone.config.phone_id] = (items, image)
+    while len(_pictures) > PICTURES_KEPT:
+        _pictures.popitem(last=False)
     return image
 
 
-def png(phone: Phone) -> bytes:
-    """The screen as PNG; drawn again only when something on it changed."""
+def encode(image: Image.Image) -> bytes:
+    """A PNG whose rows say how they differ from the row above, in runs: several times as fast as the usual way, and as small."""
+    width, height = image.size
+    above = Image.new("RGB", image.size)
+    above.paste(image, (0, 1))
+    stride = 3 * width + 1
+    rows = bytearray(1) + ImageChops.subtract_modulo(image, above).tobytes("raw", "RGB", stride, 1)
+    rows[::stride] = bytes((PNG_FILTER_UP,)) * (height + 1)
+    data = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+    packed = data.compress(memoryview(rows)[:-1]) + data.flush()
+    head = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+async def png(phone: Phone) -> bytes:
+    """The screen as PNG; made again only when something on it changed, and then beside the event loop."""
     screen = phone.running_screen
     seen = (screen.version, time.time() // 60, phone.config.name)
     if screen.cached_for != seen:
-        data = io.BytesIO()
-        draw(phone).save(data, "PNG", compress_level=1)
-        screen.cached, screen.cached_for = data.getvalue(), seen
+        image = draw(phone)
+        screen.cached, screen.cached_for = await asyncio.to_thread(encode, image.copy()), seen
     return screen.cached
 
 

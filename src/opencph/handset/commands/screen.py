@@ -5,32 +5,13 @@ from __future__ import annotations
 import os
 import re
 import stat
-from typing import TYPE_CHECKING
 
+from opencph.handset import apps
 from opencph.handset.commands import Context
+from opencph.handset.screen_layout import rotation
 from opencph.handset.transfers import Upload
 
-if TYPE_CHECKING:
-    from opencph.handset.phone import Phone
-
 SIDE_MAX = 4096  # pixels
-
-
-def size(phone: Phone) -> tuple[int, int]:
-    """Width and height in pixels, with `wm size` and ro.horizontal.screen counted in."""
-    override = phone.running_state.size
-    if override:
-        width, height = map(int, override.split("x"))
-    else:
-        width, height = phone.booted.width, phone.booted.height
-    if phone.running_properties.get("ro.horizontal.screen") == "1" and width < height:
-        return height, width
-    return width, height
-
-
-def density(phone: Phone) -> int:
-    """Dots per inch."""
-    return int(phone.running_state.density or phone.booted.dpi)
 
 
 async def screencap(context: Context) -> int:
@@ -42,7 +23,8 @@ async def screencap(context: Context) -> int:
     if args[:1] == ["-h"] or len(files) > 1:
         return context.error("usage: screencap [-p] [FILE]")
     as_png = "-p" in args or (bool(files) and files[0].endswith(".png"))
-    data = drawing.png(context.phone) if as_png else drawing.raw(context.phone)
+    await apps.refresh(context.phone)
+    data = await drawing.png(context.phone) if as_png else drawing.raw(context.phone)
     if not files:
         context.out(data)
         return 0
@@ -59,15 +41,22 @@ async def screencap(context: Context) -> int:
     return 0
 
 
+async def screenrecord(context: Context) -> int:
+    """Refused: there is no video encoder here, and what nothing plays would not be a video."""
+    return context.error("screenrecord: an OpenCPH handset has no video encoder; take pictures with `screencap -p`")
+
+
 async def wm(context: Context) -> int:
-    """size and density: show, set, reset."""
+    """size, density and user-rotation: show, set, reset."""
     phone = context.phone
     state = phone.running_state
+    system = state.settings.setdefault("system", {})
     match context.args:
         case ["size"]:
             context.out(f"Physical size: {phone.booted.width}x{phone.booted.height}")
             if state.size:
                 context.out(f"Override size: {state.size}")
+            return 0
         case ["size", "reset"]:
             state.size = ""
         case ["size", value] if _is_size(value):
@@ -76,15 +65,29 @@ async def wm(context: Context) -> int:
             context.out(f"Physical density: {phone.booted.dpi}")
             if state.density:
                 context.out(f"Override density: {state.density}")
+            return 0
         case ["density", "reset"]:
             state.density = ""
         case ["density", value] if value.isdecimal() and 72 <= int(value) <= 1000:
             state.density = value
+        case ["user-rotation" | "set-user-rotation"]:
+            context.out(f"lock {rotation(phone)}")
+            return 0
+        case ["user-rotation" | "set-user-rotation", "free"]:
+            system.pop("user_rotation", None)
+        case ["user-rotation" | "set-user-rotation", "lock", *value] if value in ([], ["0"], ["1"], ["2"], ["3"]):
+            system["user_rotation"] = value[0] if value else str(rotation(phone))
+        case ["dismiss-keyguard"]:
+            phone.running_screen.locked = False
+            phone.running_screen.version += 1
+            return 0
         case _:
-            return context.error(f"usage: wm size [WxH|reset] (sides of 200 to {SIDE_MAX}) | wm density [72-1000|reset]")
-    if len(context.args) == 2:
-        phone.running_screen.version += 1
-        phone.save_state()
+            sizes = f"wm size [WxH|reset] (sides of 200 to {SIDE_MAX})"
+            return context.error(
+                f"usage: {sizes} | wm density [72-1000|reset] | wm user-rotation [free|lock [0-3]] | wm dismiss-keyguard"
+            )
+    phone.running_screen.version += 1
+    phone.save_state()
     return 0
 
 

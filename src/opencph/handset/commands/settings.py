@@ -28,6 +28,7 @@ async def settings(context: Context) -> int:
             if len(value.encode()) > VALUE_MAX_BYTES or (name not in stored and len(stored) >= COUNT_MAX):
                 return context.error(f"settings: at most {COUNT_MAX} values of {VALUE_MAX_BYTES} bytes")
             stored[name] = value
+            context.phone.running_screen.version += 1  # the screen may follow it
             context.phone.save_state()
         case "delete", [name]:
             gone = stored.pop(name, None)
