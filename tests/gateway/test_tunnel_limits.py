@@ -19,7 +19,7 @@ import pytest
 from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, sockets, wait_until
 from gateway.ssh_client import Ssh, make_key
 from opencph.gateway.ssh_guard import KEYS_PER_CONNECTION
-from opencph.gateway.tunnels import LOGINS_PER_ADDRESS
+from opencph.gateway.tunnels import LOGINS_PER_CLIENT
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Start = Callable[[], Gateway]
@@ -226,7 +226,7 @@ def test_clients_that_never_log_in_do_not_keep_another_server_shut(
     phones.listen(other.phone, 5555)
     running = gateway()
     before = sockets(running.process.pid)
-    silent = [socket.create_connection((server.public, network.ssh_port), 10) for _ in range(LOGINS_PER_ADDRESS * 3)]
+    silent = [socket.create_connection((server.public, network.ssh_port), 10) for _ in range(LOGINS_PER_CLIENT * 3)]
 
     async def run() -> bytes:
         async with await other.connect() as connection:
@@ -265,3 +265,27 @@ def test_a_thousand_tunnels_are_open_at_once_within_bounded_memory(server: Serve
         return resident
 
     assert asyncio.run(run()) < 200 << 20
+
+
+def test_a_flood_of_forwards_is_refused_one_by_one_and_fills_neither_memory_nor_log(
+    server: Server, gateway: Start, phones: TcpPhones
+) -> None:
+    phones.listen(server.phone, 5555)
+    running = gateway()
+    before = _resident(running)
+
+    async def run() -> bytes:
+        async with await server.connect() as connection:
+
+            async def one() -> None:
+                with pytest.raises(asyncssh.ChannelOpenError, match="is not a phone"):
+                    await connection.open_connection("127.0.0.1", 22)
+
+            await asyncio.gather(*(one() for _ in range(2000)))
+            reader, _writer = await connection.open_connection(server.phone, 5555)
+            greeting: bytes = await reader.readline()
+        return greeting
+
+    assert asyncio.run(run()) == f"{server.phone}:5555\n".encode()
+    assert _resident(running) - before < 64 << 20
+    assert 0 < running.log.read_text().count("forward refused") <= 50

@@ -28,6 +28,8 @@ KEEPALIVE_SECONDS = 30
 KEEPALIVE_MISSES = 3
 CONNECT_SECONDS = 10.0
 FORWARDS_PER_CONNECTION = 1000
+#: Forwards of one connection that failed and are told one by one in the log; a flood of them is not.
+TOLD_PER_CONNECTION = 50
 #: The AEAD ciphers are moved by `ssh_lane`; the others are for old clients.
 CIPHERS = (
     "chacha20-poly1305@openssh.com",
@@ -102,6 +104,7 @@ class Connection(asyncssh.SSHServer):
         self._keys: set[bytes] = set()
         self._in = False
         self._connection: LaneConnection | None = None
+        self._told = 0
         self._opening = 0  # forwards whose phone has not answered yet
         found = entrance(ip)
         self.identity = found.identity if found is not None else None
@@ -185,14 +188,14 @@ class Connection(asyncssh.SSHServer):
         entrance, asked = self._entrance(self._ip), (dest_host, dest_port)
         target = entrance.target(*asked) if entrance is not None else None
         if target is None:
-            _logger.info("forward refused", address=self._ip, to=_text(asked))
+            self._tell("forward refused", asked, "not a phone or an access address of this server")
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"{_text(asked)} is not a phone or an access address of this server"
             )
         assert self._connection is not None
         forwards = len(self._connection.lane.forwards) + self._opening
         if forwards >= FORWARDS_PER_CONNECTION:
-            _logger.warning("forward refused: too many", address=self._ip, most=FORWARDS_PER_CONNECTION)
+            self._tell("forward refused", asked, f"at most {FORWARDS_PER_CONNECTION} per connection")
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_RESOURCE_SHORTAGE, f"at most {FORWARDS_PER_CONNECTION} forwards per connection"
             )
@@ -205,11 +208,17 @@ class Connection(asyncssh.SSHServer):
         try:
             sock = await _connect(target)
         except (OSError, TimeoutError) as error:
-            _logger.info("forward failed", address=self._ip, to=_text(asked), cause=str(error) or "the phone does not answer")
+            self._tell("forward failed", asked, str(error) or "the phone does not answer")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error) or "the phone does not answer") from error
         finally:
             self._opening -= 1
         return Forward(lane, sock, asked, target, self._limit)
+
+    def _tell(self, event: str, asked: Address, cause: str) -> None:
+        self._told += 1
+        if self._told <= TOLD_PER_CONNECTION:
+            more = {"more": "is not told"} if self._told == TOLD_PER_CONNECTION else {}
+            _logger.info(event, address=self._ip, peer=self._peer, to=_text(asked), cause=cause, **more)
 
 
 async def _connect(target: Address) -> socket.socket:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -26,11 +27,13 @@ from opencph.store.database import Database, StoreError
 if TYPE_CHECKING:
     from opencph.gateway.ssh_server import Connection, SshServer
 
-#: Connections to one EIP at a time, and how many of them may be logging in; others wait for their turn.
+#: Connections to one EIP at a time, and how many of one client may be logging in there; others of it wait for their turn.
 CONNECTIONS_PER_ADDRESS = 2000
-LOGINS_PER_ADDRESS = 50
+LOGINS_PER_CLIENT = 50
 #: So long a client waits for its turn to log in.
 QUEUE_SECONDS = 60.0
+#: A flood is worth one line in the log in so many seconds.
+WARN_SECONDS = 1.0
 
 _logger = structlog.get_logger("opencph.gateway.ssh")
 
@@ -73,7 +76,8 @@ class Tunnels:
         self._starting = asyncio.Lock()
         self._connections: dict[Connection, str] = {}
         self._clients: Counter[str] = Counter()
-        self._logins: dict[str, asyncio.Semaphore] = {}
+        self._logins: dict[tuple[str, str], tuple[asyncio.Semaphore, set[socket.socket]]] = {}  # by client and EIP
+        self._warned = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def apply(self, routes: Iterable[Route]) -> None:
@@ -111,7 +115,9 @@ class Tunnels:
 
     def _on_accept(self, connection: socket.socket, address: Address) -> None:
         if self._clients[address[0]] >= CONNECTIONS_PER_ADDRESS:
-            _logger.warning("ssh client turned away: too many", address=address[0], most=CONNECTIONS_PER_ADDRESS)
+            if time.monotonic() - self._warned > WARN_SECONDS:
+                self._warned = time.monotonic()
+                _logger.warning("ssh clients turned away: too many", address=address[0], most=CONNECTIONS_PER_ADDRESS)
             with suppress(OSError):
                 connection.send(b"Too many connections to this address\r\n")
             connection.close()
@@ -123,7 +129,9 @@ class Tunnels:
 
     async def _greet(self, sock: socket.socket, ip: str) -> None:
         """Serve one client to its end."""
-        logins = self._logins.setdefault(ip, asyncio.Semaphore(LOGINS_PER_ADDRESS))
+        who = _peer(sock), ip
+        logins, theirs = self._logins.setdefault(who, (asyncio.Semaphore(LOGINS_PER_CLIENT), set()))
+        theirs.add(sock)
         logging_in = False
 
         def logged_in() -> None:
@@ -139,16 +147,18 @@ class Tunnels:
             server = await self._ssh_server()
             await server.serve(sock, ip, logged_in)
         except TimeoutError:
-            _logger.warning("ssh client gave its turn up: too many log in at once", address=ip, most=LOGINS_PER_ADDRESS)
+            _logger.warning("ssh client gave its turn up: too many log in at once", address=ip, most=LOGINS_PER_CLIENT)
         except (StoreError, OSError) as error:
             _logger.warning("ssh", address=ip, error=str(error))
         finally:
             logged_in()
+            theirs.discard(sock)
+            if not theirs:
+                self._logins.pop(who, None)
             sock.close()
             self._clients[ip] -= 1
             if not self._clients[ip]:
                 del self._clients[ip]
-                self._logins.pop(ip, None)
 
     async def _ssh_server(self) -> SshServer:
         async with self._starting:
@@ -161,3 +171,10 @@ class Tunnels:
         from opencph.gateway.ssh_server import SshServer
 
         return SshServer(host_key(self._database), self.entrance, self._limits.of, self._connections)
+
+
+def _peer(sock: socket.socket) -> str:
+    try:
+        return str(sock.getpeername()[0])
+    except OSError:
+        return ""  # gone already
