@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import huaweicloudsdkvpc.v2 as vpc
@@ -242,3 +243,20 @@ def test_broken_bodies_are_refused_in_the_services_own_shape(service: Service, b
     answer = service.json("POST", f"/v1/{service.project_id}/vpcs", body)
     assert answer.status_code == 400
     assert set(answer.json()) == {"code", "message"} and answer.json()["code"] == "VPC.0101"
+
+
+def test_a_purchase_and_the_deletion_of_its_subnet_at_once_have_one_winner(client: Any, network: Any, service: Service) -> None:
+    bought = deleted = 0
+    for number in range(8):
+        subnet = new_subnet(client, network.id, f"192.168.{number}.0/24", f"192.168.{number}.1")
+        name = f"s{uuid.uuid4().hex[:8]}"
+        body = service.purchase(server_name=name, tenant_vpc_id=network.id, nics=[{"subnet_id": subnet.id}])
+        with ThreadPoolExecutor(2) as both:
+            purchase = both.submit(service.json, "POST", f"{service.v2}/servers", body)
+            deletion = both.submit(service.json, "DELETE", f"/v1/{service.project_id}/subnets/{subnet.id}")
+        outcome = purchase.result().status_code, deletion.result().status_code
+        assert outcome in ((200, 409), (400, 204)), (purchase.result().text, deletion.result().text)
+        bought, deleted = bought + (outcome[0] == 200), deleted + (outcome[1] == 204)
+        found = service.json("GET", f"/v1/{service.project_id}/subnets/{subnet.id}")
+        assert found.status_code == (200 if outcome[0] == 200 else 404)
+    assert bought + deleted == 8

@@ -39,7 +39,7 @@ SHAPES: Mapping[str, str] = {
     **dict.fromkeys(("ShowPublicip", "UpdatePublicip"), "Publicip"),
     **dict.fromkeys(("CreateSharedBandwidth", "ShowBandwidth", "UpdatePublicipBandwidth"), "Bandwidth"),
     "ListKeypairDetail": "ShowKeypair",
-    "NovaCreateKeypair": "NovaShowKeypair",
+    "NovaCreateKeypair": "CreateKeypair",
     "CancelResourcesSubscription": "Unsubscribe",
 }
 #: operations that answer without a body, or with one of no fixed shape
