@@ -28,6 +28,7 @@ from opencph.fleet import (
     server_keypair,
     server_model_change,
     server_restart,
+    share_jobs,
 )
 from opencph.iam import audit
 from opencph.jobs import JobKind
@@ -82,6 +83,7 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
         **encode_servers.kinds(fleet),
         **phone_jobs.kinds(fleet, runtime),
         **command_jobs.kinds(fleet),
+        **share_jobs.kinds(fleet),
         **phone_data_jobs.kinds(fleet, runtime),
         **phone_update_jobs.kinds(fleet, runtime),
         **reconcile.kinds(fleet, runtime),

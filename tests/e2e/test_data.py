@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import time
 from collections.abc import Iterator
@@ -249,3 +250,90 @@ def test_a_phone_that_is_off_takes_no_commands(user: User) -> None:
     stop = sdk.StopCloudPhoneRequest(body=sdk.StopCloudPhoneRequestBody(phone_ids=[phone_id]))
     assert [done.status for done in user.ended(user.cph.stop_cloud_phone(stop))] == [2]
     assert [done.error_code for done in user.shell("true", phone_id)] == ["CPS.0141"]
+
+
+def _share(user: User) -> str:
+    """An archive of an app, as an export makes it, and its object."""
+    files = [
+        ("data/app/com.shared.app-1/base.apk", tarfile.REGTYPE, apk("com.shared.app")),
+        ("data/data/com.shared.app/f", tarfile.REGTYPE, b"x"),
+    ]
+    return user.upload("apk/com.shared.app_1.0.tar", *files).removeprefix("obs://files/")
+
+
+def _push_app(user: User, key: str, pre_install: int) -> None:
+    body = {
+        "package_name": "com.shared.app",
+        "pre_install_app": pre_install,
+        "bucket_name": "files",
+        "object_path": key,
+        "server_ids": [user.server_id],
+    }
+    answer = user.cph.push_share_apps(sdk.PushShareAppsRequest(body=sdk.PushShareAppsRequestBody(**body)))
+    assert [(done.status, done.error_msg) for done in user.ended(answer)] == [(2, None)]
+
+
+def _delete_app(user: User) -> None:
+    body = sdk.DeleteShareAppsRequestBody(package_name="com.shared.app", server_ids=[user.server_id])
+    assert [done.status for done in user.ended(user.cph.delete_share_apps(sdk.DeleteShareAppsRequest(body=body)))] == [2]
+
+
+def test_a_pre_installed_shared_app_is_in_every_phone_and_comes_back_after_a_reset(user: User) -> None:
+    _push_app(user, _share(user), 1)
+    on = [user.phones[8], user.phones[9]]
+    for phone_id in on:
+        assert "package:com.shared.app" in user.text("pm list packages -3", phone_id)
+    snapshot = user.cph.list_share_apps_snapshot(sdk.ListShareAppsSnapshotRequest(server_id=user.server_id))
+    assert [(one.package_name, one.versions) for one in snapshot.share_apps] == [("com.shared.app", ["1.0"])]
+    user.text("pm uninstall com.shared.app", on[0])
+    body = sdk.ResetCloudPhoneRequestBody(phones=[{"phone_id": on[0]}])
+    assert [done.status for done in user.ended(user.cph.reset_cloud_phone(sdk.ResetCloudPhoneRequest(body=body)))] == [2]
+    assert "package:com.shared.app" in user.text("pm list packages -3", on[0])
+    _delete_app(user)
+    assert "com.shared.app" not in user.text("pm list packages -3", on[1])
+    empty = user.cph.list_share_apps_snapshot(sdk.ListShareAppsSnapshotRequest(server_id=user.server_id))
+    assert empty.share_apps == []
+
+
+def test_a_shared_app_that_is_not_pre_installed_is_installed_in_the_phone(user: User) -> None:
+    _push_app(user, _share(user), 0)
+    phone_id = user.phones[10]
+    assert "com.shared.app" not in user.text("pm list packages -3", phone_id)
+    assert user.text("appctrl start com.shared.app", phone_id) == "Success\n"
+    assert "package:com.shared.app" in user.text("pm list packages -3", phone_id)
+    assert user.text("appctrl clear", phone_id) == "Success\n"
+    assert "com.shared.app" not in user.text("pm list packages -3", phone_id)
+    (failed,) = user.shell("appctrl install com.none.app", phone_id)
+    assert failed.error_code == "CPS.0191"
+    _delete_app(user)
+
+
+def test_shared_files_are_in_every_phone_listed_and_removed(user: User) -> None:
+    key = user.upload(
+        "share.tar", ("data/share_me/d/a", tarfile.REGTYPE, b"A"), ("data/share_me/b", tarfile.REGTYPE, b"BB")
+    ).removeprefix("obs://files/")
+    body = sdk.PushShareFilesRequestBody(bucket_name="files", object_path=key, server_ids=[user.server_id])
+    assert [done.status for done in user.ended(user.cph.push_share_files(sdk.PushShareFilesRequest(body=body)))] == [2]
+    assert user.text("cat /data/share_me/b", user.phones[11]) == "BB"
+
+    def listed() -> Any:
+        asked = sdk.ListShareFilesRequest(server_ids=user.server_id, path="/data/share_me")
+        (done,) = user.ended(user.cph.list_share_files(asked))
+        return json.loads(done.execute_msg or "")
+
+    found = listed()
+    assert (found["files_in_path"]["total"], found["files_in_path"]["count"]) == (2, 2)
+    assert [line.split()[0::4] for line in found["files_in_path"]["files"]] == [["2", "b"], ["4096", "d"]]
+    assert found["share_base_max_size"] == "50G"
+    remove = sdk.DeleteShareFilesRequestBody(server_ids=[user.server_id], file_paths=["/data/share_me/d"])
+    assert [done.status for done in user.ended(user.cph.delete_share_files(sdk.DeleteShareFilesRequest(body=remove)))] == [2]
+    assert user.text("find /data/share_me -type f", user.phones[11]) == "/data/share_me/b\n"
+    assert listed()["files_in_path"]["total"] == 1
+
+
+def test_what_is_shared_stays_below_data_and_cache(user: User) -> None:
+    key = user.upload("outside.tar", ("system/x", tarfile.REGTYPE, b"x")).removeprefix("obs://files/")
+    body = sdk.PushShareFilesRequestBody(bucket_name="files", object_path=key, server_ids=[user.server_id, "f" * 32])
+    failed, unknown = user.ended(user.cph.push_share_files(sdk.PushShareFilesRequest(body=body)))
+    assert (failed.status, failed.error_code) == (-1, "CPS.0135")
+    assert unknown.error_code == "CPS.0015"

@@ -15,6 +15,7 @@ from opencph.api import (
     phones,
     scheduled_events,
     servers,
+    shares,
     tags,
 )
 from opencph.api.neighbour_routes import NEIGHBOUR_ROUTES
@@ -97,6 +98,17 @@ ROUTES: tuple[Route, ...] = (
         writes=True,
         calls_per_minute="sync_commands_per_minute",
     ),
+    # shared apps and files
+    Route("PushShareApps", "POST", f"{_V1}/phones/share-apps", shares.push_share_apps, writes=True),
+    Route("DeleteShareApps", "DELETE", f"{_V1}/phones/share-apps", shares.delete_share_apps, writes=True),
+    Route(
+        "ListShareAppsSnapshot",
+        "GET",
+        "/v1/{project_id}/servers/{server_id}/share-apps-snapshot",
+        shares.list_share_apps_snapshot,
+    ),
+    Route("PushShareFiles", "POST", f"{_V1}/phones/share-files", shares.push_share_files, writes=True, also=("DeleteShareFiles",)),
+    Route("ListShareFiles", "GET", f"{_V1}/servers/share-files", shares.list_share_files, blocks=True),
     # images
     Route("ListCloudPhoneImages", "GET", f"{_V1}/phone-images", images.list_cloud_phone_images),
     Route("ListImages", "GET", f"{_V1}/images", images.list_images),

@@ -41,3 +41,49 @@ class ExpandPhoneJob(msgspec.Struct, frozen=True, kw_only=True):
 
     generation_id: str
     new_size: int
+
+
+PUSH_SHARE_APP = "push_share_app"
+DELETE_SHARE_APP = "delete_share_app"
+PUSH_SHARE_FILES = "push_share_files"
+DELETE_SHARE_FILES = "delete_share_files"
+LIST_SHARE_FILES = "list_share_files"
+
+
+class PushShareAppJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kind `push_share_app`: an app in the shared storage of a server (`Job.server_id`). `archive` is the id of its copy."""
+
+    package_name: str
+    version: str
+    pre_install: int
+    bucket: str
+    key: str
+    archive: str
+
+
+class DeleteShareAppJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kind `delete_share_app`: all versions of it."""
+
+    package_name: str
+
+
+class PushShareFilesJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kind `push_share_files`: files in the shared storage of a server. `archive` is the id of their copy."""
+
+    bucket: str
+    key: str
+    archive: str
+
+
+class DeleteShareFilesJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kind `delete_share_files`: files, or all below directories."""
+
+    file_paths: tuple[str, ...]
+
+
+class ListShareFilesJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kind `list_share_files`: a directory of the shared storage into execute_msg."""
+
+    path: str
+    offset: int
+    limit: int

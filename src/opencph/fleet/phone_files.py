@@ -19,11 +19,13 @@ OUTPUT_MAX = 1024
 _COMMAND_BYTES = 2000
 
 
-async def unpack(phone: Connection, archive: IO[bytes]) -> None:
-    """Make everything of an archive that was checked, at `/` of the phone. Raises AdbError with the phone's reason."""
+async def unpack(phone: Connection, archive: IO[bytes], only: set[str] | None = None) -> None:
+    """Make everything of an archive that was checked, at `/` of the phone, or only files of these paths. Raises AdbError."""
     directories: list[tuple[str, int]] = []
     found = entries(archive)
     while (entry := await asyncio.to_thread(next, found, None)) is not None:
+        if only is not None and entry.path not in only:
+            continue
         if stat.S_ISDIR(entry.mode):
             directories.append((entry.path, stat.S_IMODE(entry.mode)))
         else:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 from sqlalchemy import bindparam, update
 
-from opencph.fleet import Fleet, generations
+from opencph.fleet import Fleet, generations, shared_storage
 from opencph.fleet.adb_check import silent_phones
 from opencph.fleet.image_data import lay_down
 from opencph.fleet.job_errors import PHONE_GONE, RUNTIME_FAILED, TIMED_OUT, job_failed
@@ -97,6 +97,9 @@ class _PhoneWork:
         alive = set(_alive(batch, phones))
         silent = await silent_phones({phone.phone_id: phone.ip for phone in phones if phone.phone_id in alive})
         _fail(batch, TIMED_OUT, "does not answer ADB", silent)
+        alive = set(_alive(batch, phones))
+        causes = await shared_storage.lay_down(self.fleet, [phone for phone in phones if phone.phone_id in alive])
+        _fail(batch, RUNTIME_FAILED, "does not have all", causes)
 
     async def _update(self, generation_id: str, phones: Sequence[PhoneSpec]) -> Mapping[str, str]:
         await self.runtime.update(generation_id, phones)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
-from opencph.fleet import Fleet, generations, orders
+from opencph.fleet import Fleet, generations, orders, shared_storage
 from opencph.fleet.adb_check import silent_phones
 from opencph.fleet.image_data import lay_down
 from opencph.fleet.job_errors import CREATE_FAILED, TIMED_OUT, job_failed
@@ -248,6 +248,7 @@ class _ServerWork:
         for generation_id in tx.rows(_GENERATIONS_OF_SERVERS, server_ids=server_ids):
             generations.release(tx, generation_id)
         tx.run(_SERVERS_GONE, server_ids=server_ids)
+        shared_storage.forget(tx, server_ids)
         orders.settle(tx, _deleted(batch.job), orders.UNSUBSCRIBE, delivered=True)
 
     def deletion_failed(self, tx: Transaction, job: Job, error: JobFailedError) -> None:

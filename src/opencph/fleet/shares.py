@@ -1,0 +1,151 @@
+"""Accepting pushes, removals and listings of shared apps and files (operations 42 to 47). The worker's part is `share_jobs`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+from sqlalchemy import bindparam, select
+
+from opencph.fleet import Fleet, server_batches
+from opencph.fleet.command_payloads import (
+    DELETE_SHARE_APP,
+    DELETE_SHARE_FILES,
+    LIST_SHARE_FILES,
+    PUSH_SHARE_APP,
+    PUSH_SHARE_FILES,
+    DeleteShareAppJob,
+    DeleteShareFilesJob,
+    ListShareFilesJob,
+    PushShareAppJob,
+    PushShareFilesJob,
+)
+from opencph.fleet.ids import new_id
+from opencph.fleet.server_batches import Server
+from opencph.fleet.shared_storage import APPS
+from opencph.fleet.times import now_ms, utc_text
+from opencph.iam import Caller
+from opencph.jobs import NewJob
+from opencph.store import tables
+from opencph.store.database import Query, scalar
+from opencph.wire.errors import CphError
+from opencph.wire.server_actions import ServerJobsResponse
+from opencph.wire.shares import (
+    DeleteShareAppsRequest,
+    DeleteShareFilesRequest,
+    ListShareAppsSnapshotQuery,
+    ListShareAppsSnapshotResponse,
+    ListShareFilesQuery,
+    PushShareAppsRequest,
+    PushShareFilesRequest,
+    ShareApp,
+    SharePageInfo,
+)
+
+NOT_READY = "CPS.0099"
+_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
+_SERVER: Query[str] = Query(
+    select(tables.servers.c.server_id).where(
+        tables.servers.c.server_id == bindparam("server_id"), tables.servers.c.project_id == bindparam("project_id")
+    ),
+    scalar,
+)
+
+
+def _accept(
+    fleet: Fleet, caller: Caller, request_id: str, server_ids: Sequence[str], kind: str, payload: Callable[[], msgspec.Struct]
+) -> ServerJobsResponse:
+    def job_of(server: Server, _: None) -> NewJob:
+        return NewJob(
+            project_id=caller.project_id,
+            request_id=request_id,
+            kind=kind,
+            lane=server.server_id,
+            server_id=server.server_id,
+            payload=payload(),
+        )
+
+    with fleet.database.write() as tx:
+        tx.lock("placement")
+        wanted = [(server_id, None) for server_id in server_ids]
+        return ServerJobsResponse(
+            request_id=request_id, jobs=server_batches.accept(tx, caller.project_id, wanted, NOT_READY, job_of)
+        )
+
+
+def version_of(package_name: str, key: str) -> str:
+    """The version in an object's name, `<package_name>_<version>.tar`; "1" for names of another form."""
+    name = key.rpartition("/")[2].removesuffix(".tar")
+    version = name.removeprefix(f"{package_name}_") if name.startswith(f"{package_name}_") else ""
+    return version if _VERSION.fullmatch(version) else "1"
+
+
+def push_share_apps(fleet: Fleet, caller: Caller, request_id: str, body: PushShareAppsRequest) -> ServerJobsResponse:
+    """A job per server: its shared storage gets the app, and every phone of it too."""
+
+    def payload() -> PushShareAppJob:
+        return PushShareAppJob(
+            package_name=body.package_name,
+            version=version_of(body.package_name, body.object.key),
+            pre_install=body.pre_install_app,
+            bucket=body.object.bucket,
+            key=body.object.key,
+            archive=new_id(),
+        )
+
+    return _accept(fleet, caller, request_id, body.server_ids, PUSH_SHARE_APP, payload)
+
+
+def delete_share_apps(fleet: Fleet, caller: Caller, request_id: str, body: DeleteShareAppsRequest) -> ServerJobsResponse:
+    """A job per server: all versions of the app are gone from the storage, and from the phones."""
+    return _accept(
+        fleet, caller, request_id, body.server_ids, DELETE_SHARE_APP, lambda: DeleteShareAppJob(package_name=body.package_name)
+    )
+
+
+def push_share_files(fleet: Fleet, caller: Caller, request_id: str, body: PushShareFilesRequest) -> ServerJobsResponse:
+    """A job per server: its shared storage gets the files of the archive, and every phone of it too."""
+
+    def payload() -> PushShareFilesJob:
+        return PushShareFilesJob(bucket=body.object.bucket, key=body.object.key, archive=new_id())
+
+    return _accept(fleet, caller, request_id, body.server_ids, PUSH_SHARE_FILES, payload)
+
+
+def delete_share_files(fleet: Fleet, caller: Caller, request_id: str, body: DeleteShareFilesRequest) -> ServerJobsResponse:
+    """A job per server: the files, and all below where a path is a directory, are gone from the storage and the phones."""
+    return _accept(
+        fleet, caller, request_id, body.server_ids, DELETE_SHARE_FILES, lambda: DeleteShareFilesJob(file_paths=body.file_paths)
+    )
+
+
+def list_share_files(fleet: Fleet, caller: Caller, request_id: str, query: ListShareFilesQuery) -> ServerJobsResponse:
+    """A job per server, whose execute_msg is the listing (cph-api.md section 6)."""
+
+    def payload() -> ListShareFilesJob:
+        return ListShareFilesJob(path=query.path, offset=query.offset, limit=query.limit)
+
+    return _accept(fleet, caller, request_id, query.server_ids, LIST_SHARE_FILES, payload)
+
+
+def list_share_apps_snapshot(
+    fleet: Fleet, caller: Caller, request_id: str, server_id: str, query: ListShareAppsSnapshotQuery
+) -> ListShareAppsSnapshotResponse:
+    """The shared apps of a server as they are now, a page of them by package name."""
+    with fleet.database.read() as tx:
+        if tx.row(_SERVER, server_id=server_id, project_id=caller.project_id) is None:
+            raise CphError("CPS.0015", f"server_id {server_id} does not exist in this project")
+        rows = tx.rows(APPS, of_server=server_id)
+    versions: dict[str, list[str]] = {}
+    for row in rows:
+        if query.package_name in (None, row.package_name) and (query.marker is None or row.package_name > query.marker):
+            versions.setdefault(row.package_name, []).append(row.version)
+    names = list(versions)[: query.limit]
+    more = len(versions) > len(names)
+    return ListShareAppsSnapshotResponse(
+        request_id=request_id,
+        collect_time=utc_text(now_ms()),
+        share_apps=[ShareApp(package_name=name, versions=versions[name]) for name in names],
+        page_info=SharePageInfo(next_marker=names[-1] if more else None),
+    )
