@@ -21,6 +21,7 @@ from opencph.adb.client import AdbError, Connection, connect
 from opencph.handset import phone as phone_module
 from opencph.handset import sandbox as sandbox_module
 from opencph.handset.phone import Phone
+from opencph.handset.sandbox import cgroups
 from opencph.handset.shell import parse_request, simple_words
 
 MIB = 1024 * 1024
@@ -375,13 +376,13 @@ def test_unknown_services_are_refused_at_once(home: Path) -> None:
         async with _pair(home / "p") as (_, adb):
             for name in (
                 "jdwp:1",
-                "track-jdwp",
                 "track-app",
-                "abb_exec:x",
                 "tcp:1",
                 "localabstract:x",
                 "localfilesystem:/x",
-                "reverse:list-forward",
+                "reverse:",
+                "reverse:nonsense",
+                "sideload:1",
             ):
                 with pytest.raises(AdbError, match="refuses"):
                     await asyncio.wait_for(adb.open(name), 5)
@@ -499,5 +500,44 @@ def test_power_off_while_a_sandbox_is_being_made_leaves_none(home: Path) -> None
             sandbox = await making
             assert not sandbox.alive and phone.sandbox is None
             assert not _alive(sandbox.init_pid)
+
+    asyncio.run(main())
+
+
+def test_the_processes_of_a_phone_share_one_memory_limit(home: Path) -> None:
+    if "memory" not in cgroups.bases():
+        pytest.skip("no writable control groups: memory is limited for each process only")
+
+    async def main() -> None:
+        async with _pair(home / "p", memory_bytes=256 * MIB) as (_, adb):
+            hog = "/system/lib/handset/bin/python* -IS -c 'b = bytearray(110 << 20); import time; time.sleep(4)'"
+            one = await adb.shell(f"{hog}; echo $?")
+            assert one.stdout == b"0\n"
+            many = await adb.shell(f"for n in 1 2 3 4; do ({hog}; echo $?) & done; wait")
+            assert sorted(many.stdout.split())[-1] == b"137", many
+            assert (await adb.shell("echo alive")).stdout == b"alive\n"
+        before = {path.name for base in cgroups.bases().values() for path in base.glob(f"opencph-{os.getpid()}-*")}
+        await until(lambda: not any(list(base.glob(f"opencph-{os.getpid()}-*")) for base in cgroups.bases().values()))
+        assert len(before) <= 1
+
+    asyncio.run(main())
+
+
+def test_a_log_that_is_followed_shows_what_happens(home: Path) -> None:
+    async def main() -> None:
+        async with running(home / "p") as phone, await dial(phone) as adb:
+            stream = await adb.open("shell,v2,raw:logcat -v tag -s adbd:I")
+            reader = wire.PacketReader()
+            got = b""
+            while b"listening" not in got:
+                got += b"".join(bytes(piece) for _, piece in reader.feed(memoryview(await asyncio.wait_for(stream.read(), 10))))
+            phone.note("init", "not wanted")
+            phone.note("adbd", "wanted")
+            while b"wanted" not in got:
+                got += b"".join(bytes(piece) for _, piece in reader.feed(memoryview(await asyncio.wait_for(stream.read(), 10))))
+            assert got.splitlines()[-1] == b"I/adbd    : wanted" and b"not wanted" not in got
+            stream.close()
+            await until(lambda: not phone.log_watchers)
+            assert (await adb.shell("logcat -d -e '(a+)+'")).code == 1
 
     asyncio.run(main())

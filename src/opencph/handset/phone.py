@@ -72,6 +72,7 @@ class Phone:
         "daemon",
         "disk",
         "events",
+        "log_watchers",
         "properties",
         "screen",
         "state_data",
@@ -95,6 +96,7 @@ class Phone:
         self.daemon: Daemon | None = None
         self.disk: Disk = Disk(config.directory, config.data_bytes)
         self.events: list[tuple[float, str, str]] | None = None  # (seconds since the epoch, tag, text): the log
+        self.log_watchers: set[asyncio.Event] | None = None  # those who follow the log
         self.properties: Properties | None = None
         self.screen: ScreenState | None = None
         self.state_data: stored.State | None = None
@@ -214,6 +216,12 @@ class Phone:
         if config.directory != self.config.directory:
             self._files = None
             self.disk = Disk(config.directory, config.data_bytes)
+        if config.shares != self.config.shares:
+            self._files = None
+            if self._sandbox is not None:  # what runs in it ends; the next one sees what is shared now
+                task = asyncio.get_running_loop().create_task(self._leave_sandbox())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
         self.config = config
         self.disk.limit = config.data_bytes
         if self.properties is not None:
@@ -260,6 +268,8 @@ class Phone:
             self.events = []
         self.events.append((time.time(), tag, text))
         del self.events[:-EVENTS_KEPT]
+        for watcher in self.log_watchers or ():
+            watcher.set()
 
     async def enter_sandbox(self) -> Sandbox:
         """The sandbox, made if there is none. Raises HandsetError that says what is missing on this machine."""

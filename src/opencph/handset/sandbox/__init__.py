@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from opencph.handset.config import HandsetError
 from opencph.handset.owner import with_real_uid
-from opencph.handset.sandbox import link
+from opencph.handset.sandbox import cgroups, link
 from opencph.handset.sandbox.bridge import BRIDGE_NAME, Bridge
 from opencph.handset.sandbox.image import find, system_image
 from opencph.handset.sandbox.layout import INIT, arguments, binds, environment
@@ -145,6 +145,7 @@ class Sandbox:
         self._starting = 0
         self.keepers: set[object] = set()  # what needs it though no process runs
         self._bridge: Bridge | None = None
+        self._group: cgroups.Group | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     @classmethod
@@ -157,13 +158,17 @@ class Sandbox:
         phone.files.ensure()
         sandbox = cls(phone, root, idle_seconds)
         try:
-            request = Create(sandbox._number, str(bwrap), arguments(root), binds(phone), INIT, phone.files.owner)
+            memory = max(phone.config.memory_bytes, MEMORY_MIN_BYTES)
+            sandbox._group = cgroups.make(memory, PROCESSES_MAX)
+            groups = sandbox._group.procs if sandbox._group is not None else []
+            request = Create(sandbox._number, str(bwrap), arguments(root), binds(phone), INIT, phone.files.owner, groups)
             async with asyncio.timeout(CREATE_SECONDS):
                 sandbox.init_pid = await sandbox._link.create(request, sandbox._on_gone)
                 listening = await sandbox._link.socket(Sockets(sandbox._number, sandbox._link.number(), "listen", BRIDGE_NAME))
         except BaseException as error:
             sandbox._link.destroy(sandbox._number)
             link.release(sandbox)
+            sandbox._drop_group()
             if isinstance(error, TimeoutError):
                 raise HandsetError(errno.ETIMEDOUT, f"no shell on this phone: no sandbox within {CREATE_SECONDS:g} s") from None
             if isinstance(error, HandsetError):
@@ -193,6 +198,12 @@ class Sandbox:
         if self._watcher is not None and self._watcher is not asyncio.current_task():
             self._watcher.cancel()
         link.release(self)
+        self._drop_group()
+
+    def _drop_group(self) -> None:
+        group, self._group = self._group, None
+        if group is not None:  # the kernel needs a moment: not on the event loop
+            asyncio.get_running_loop().run_in_executor(None, group.remove)
 
     async def close(self) -> None:
         """Kill everything in it and wait until it is gone."""

@@ -48,6 +48,7 @@ class Create(msgspec.Struct, tag=True):
     binds: list[Bind]
     init: list[str]
     owner: int | None
+    groups: list[str] = []  # files by which a process joins the control groups of the sandbox
 
 
 class Spawn(msgspec.Struct, tag=True):
@@ -96,8 +97,9 @@ _encoder = msgspec.msgpack.Encoder()
 class _Box:
     """A sandbox, held by its namespaces."""
 
-    def __init__(self, owner: int | None) -> None:
+    def __init__(self, owner: int | None, groups: list[str]) -> None:
         self.owner = owner
+        self.groups = groups
         self.ready = -1  # pipe: a byte comes when the file system is made
         self.errors = -1  # what bwrap says
         self.info = -1  # pipe: bwrap's JSON with the pid of the first process inside
@@ -179,7 +181,7 @@ class _Server:
     # sandboxes
 
     def _create(self, request: Create) -> None:
-        box = _Box(request.owner)
+        box = _Box(request.owner, request.groups)
         ready, ready_in = os.pipe()
         errors, errors_in = os.pipe()
         info, info_in = os.pipe()
@@ -188,6 +190,7 @@ class _Server:
         pid = os.fork()
         if not pid:
             try:
+                _join([_open_group(path) for path in request.groups])
                 _exec_bwrap(request, hold_out, ready_in, errors_in, info_in)
             except BaseException as error:
                 os.write(errors_in, str(error).encode())
@@ -289,6 +292,7 @@ class _Server:
             self._tell(Event("sockets", request.box, request.id), [sock.fileno()])
 
     def _start(self, request: Spawn, box: _Box, fds: list[int]) -> None:
+        groups = [_open_group(path) for path in box.groups]  # opened before this machine's files are out of sight
         self._enter(box, linux.CLONE_NEW_ANY)
         master = -1
         if request.terminal:
@@ -297,6 +301,7 @@ class _Server:
         pid = os.fork()
         if not pid:
             try:
+                _join(groups)
                 _exec(request, fds)
             except BaseException as error:
                 os.write(2, f"{request.argv[0]}: {error}\n".encode())
@@ -310,6 +315,16 @@ class _Server:
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         self._tell(Event("exited", request.box, request.id, code if code >= 0 else 128 - code))
+
+
+def _open_group(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+
+def _join(groups: list[int]) -> None:
+    for fd in groups:
+        os.write(fd, b"0")
+        os.close(fd)
 
 
 def _become(owner: int | None) -> None:
