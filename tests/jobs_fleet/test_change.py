@@ -98,6 +98,7 @@ def test_a_change_that_fails_before_the_swap_leaves_the_server_as_it_was(
                 runtime.faults = {fault: "disk full"}
             job = await world.ended(world.change(server_id))
             assert (job.status, job.error_code) == (-1, code)
+            assert (job.error_msg or "").startswith("Change server failed: " if code == "CPS.0092" else "Handle job timeout: ")
             assert any(cause in (job.error_msg or "") for cause in ("disk full", "address taken", "no ADB answer"))
             assert (world.server(server_id), world.phones(server_id), world.counts()) == (server, phones, counts)
             assert set(runtime.generations) == {server.generation_id}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import FromClause, Select, bindparam, func, select
 
 from opencph.fleet import addresses
 from opencph.fleet.generation_specs import StoredPort, stored_ports
 from opencph.runtimes import ADB_PORT
 from opencph.store import tables
-from opencph.store.database import Query, Transaction
+from opencph.store.database import Query, Transaction, scalar
 
 _g, _a, _kept = tables.generations.c, tables.server_addresses.c, tables.kept_public_keys.c
 SERVING = "serving"
@@ -96,8 +96,10 @@ class _AddressRow(NamedTuple):
 
 
 _serving = tables.servers.join(tables.generations, tables.servers.c.generation_id == _g.generation_id)
-_ROUTES = Query(
-    select(
+
+
+def _routes(of: FromClause) -> Select[Any]:
+    return select(
         _g.generation_id,
         _g.server_id,
         _g.project_id,
@@ -108,21 +110,18 @@ _ROUTES = Query(
         func.coalesce(_kept.public_key, tables.keypairs.c.public_key),
         _g.bandwidth_id,
         tables.bandwidths.c.size_mbit,
-    )
-    .select_from(
-        _serving.outerjoin(
+    ).select_from(
+        of.outerjoin(
             tables.keypairs,
             (tables.keypairs.c.project_id == _g.project_id) & (tables.keypairs.c.name == _g.keypair_name),
         )
         .outerjoin(tables.kept_public_keys, (_kept.generation_id == _g.generation_id) & (_kept.keypair_name == _g.keypair_name))
         .outerjoin(tables.bandwidths, tables.bandwidths.c.bandwidth_id == _g.bandwidth_id)
     )
-    .where(_g.state == SERVING)
-    .order_by(tables.servers.c.seq),
-    _RouteRow,
-)
-_ROUTED_ADDRESSES = Query(
-    select(
+
+
+def _routed_addresses(of: FromClause) -> Select[Any]:
+    return select(
         _a.generation_id,
         _a.number,
         _a.server_ip,
@@ -130,16 +129,25 @@ _ROUTED_ADDRESSES = Query(
         tables.eips.c.address,
         tables.bandwidths.c.bandwidth_id,
         tables.bandwidths.c.size_mbit,
-    )
-    .select_from(
-        _serving.join(tables.server_addresses, _a.generation_id == _g.generation_id)
+    ).select_from(
+        of.join(tables.server_addresses, _a.generation_id == _g.generation_id)
         .outerjoin(tables.eips, tables.eips.c.eip_id == _a.eip_id)
         .outerjoin(tables.bandwidths, tables.bandwidths.c.bandwidth_id == tables.eips.c.bandwidth_id)
     )
-    .where(_g.state == SERVING)
-    .order_by(_a.generation_id, _a.number),
-    _AddressRow,
+
+
+_of_one = _g.generation_id == bindparam("of_generation")
+_ROUTES = Query(_routes(_serving).where(_g.state == SERVING).order_by(tables.servers.c.seq), _RouteRow)
+_ROUTED_ADDRESSES = Query(_routed_addresses(_serving).where(_g.state == SERVING).order_by(_a.generation_id, _a.number), _AddressRow)
+_of_server = tables.generations.alias("of_server")
+_SERVED: Query[str] = Query(
+    select(tables.servers.c.generation_id)
+    .select_from(_of_server.join(tables.servers, tables.servers.c.server_id == _of_server.c.server_id))
+    .where(_of_server.c.generation_id == bindparam("of_generation")),
+    scalar,
 )
+_ROUTE = Query(_routes(tables.generations).where(_of_one), _RouteRow)
+_ADDRESSES_OF_ROUTE = Query(_routed_addresses(tables.generations).where(_of_one).order_by(_a.number), _AddressRow)
 
 
 def mappings(tx: Transaction) -> list[Route]:
@@ -147,19 +155,35 @@ def mappings(tx: Transaction) -> list[Route]:
     by_generation: dict[str, list[RoutedAddress]] = defaultdict(list)
     for row in tx.rows(_ROUTED_ADDRESSES):
         by_generation[row.generation_id].append(RoutedAddress(*row[1:]))
-    return [
-        Route(
-            generation_id=row.generation_id,
-            server_id=row.server_id,
-            project_id=row.project_id,
-            phone_count=row.phone_count,
-            phone_count_per_ip=row.phone_count_per_ip,
-            phone_ip_first=row.phone_ip_first,
-            ports=stored_ports(row.ports),
-            public_key=row.public_key,
-            bandwidth_id=row.bandwidth_id,
-            bandwidth_mbit=row.bandwidth_mbit,
-            addresses=tuple(by_generation[row.generation_id]),
-        )
-        for row in tx.rows(_ROUTES)
-    ]
+    return [_route(row, by_generation[row.generation_id]) for row in tx.rows(_ROUTES)]
+
+
+def route(tx: Transaction, generation_id: str) -> Route | None:
+    """One generation as the gateway would see it, whether it serves or not; None when it is gone."""
+    row = tx.row(_ROUTE, of_generation=generation_id)
+    if row is None:
+        return None
+    rows = tx.rows(_ADDRESSES_OF_ROUTE, of_generation=generation_id)
+    return _route(row, [RoutedAddress(*address[1:]) for address in rows])
+
+
+def serving_before(tx: Transaction, generation_id: str) -> Route | None:
+    """The generation that serves while this one of the same server is built: the gateway has its addresses open."""
+    served = tx.row(_SERVED, of_generation=generation_id)
+    return None if served is None or served == generation_id else route(tx, served)
+
+
+def _route(row: _RouteRow, routed: list[RoutedAddress]) -> Route:
+    return Route(
+        generation_id=row.generation_id,
+        server_id=row.server_id,
+        project_id=row.project_id,
+        phone_count=row.phone_count,
+        phone_count_per_ip=row.phone_count_per_ip,
+        phone_ip_first=row.phone_ip_first,
+        ports=stored_ports(row.ports),
+        public_key=row.public_key,
+        bandwidth_id=row.bandwidth_id,
+        bandwidth_mbit=row.bandwidth_mbit,
+        addresses=tuple(routed),
+    )

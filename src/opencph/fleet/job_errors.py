@@ -5,7 +5,7 @@ from __future__ import annotations
 from opencph.jobs import JobFailedError
 from opencph.wire.errors import CphError
 
-#: "Create server failed.": also for the new generation of a change.
+#: "Create server failed.": also for the new generation of a change, which says so (`change_failed`); the table has no code for it.
 CREATE_FAILED = "CPS.0092"
 #: "Service internal error.": the runtime could not do it (cph-api.md 7.1 has no code for a phone that does not boot).
 RUNTIME_FAILED = "CPS.0003"
@@ -18,3 +18,11 @@ PHONE_GONE = "CPS.0005"
 def job_failed(code: str, detail: str) -> JobFailedError:
     """The end of a job: the code's documented message, continued by what happened."""
     return JobFailedError(code, CphError(code, detail).message)
+
+
+def change_failed(failed: JobFailedError) -> JobFailedError:
+    """The same end, as a change tells it: no server was to be created."""
+    if failed.code != CREATE_FAILED:
+        return failed
+    created = CphError(CREATE_FAILED).message.rstrip(".")
+    return JobFailedError(failed.code, "Change server failed" + failed.message.removeprefix(created))

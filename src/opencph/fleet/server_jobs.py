@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
-from opencph.fleet import Fleet, generations, orders, shared_storage
+from opencph.fleet import Fleet, address_check, generations, orders, shared_storage
 from opencph.fleet.adb_check import silent_phones
+from opencph.fleet.generation_routes import route, serving_before
 from opencph.fleet.image_data import lay_down
-from opencph.fleet.job_errors import CREATE_FAILED, TIMED_OUT, job_failed
+from opencph.fleet.job_errors import CREATE_FAILED, TIMED_OUT, change_failed, job_failed
 from opencph.fleet.payloads import CHANGE_SERVER, CREATE_SERVER, DELETE_SERVER, ChangeServerJob, CreateServerJob, DeleteServerJob
 from opencph.fleet.publishing import wait_until_published
 from opencph.fleet.statuses import PhoneStatus, ServerStatus
@@ -124,7 +125,10 @@ class _ServerWork:
         """An effect that works on the new generation of the batch's job."""
 
         async def effect(batch: Batch) -> None:
-            await do(_new_generation(batch.job))
+            try:
+                await do(_new_generation(batch.job))
+            except JobFailedError as failed:
+                raise (change_failed(failed) if batch.job.kind == CHANGE_SERVER else failed) from failed.__cause__
 
         return effect
 
@@ -161,6 +165,25 @@ class _ServerWork:
         causes = await lay_down(self.fleet, spec.phones)
         if causes:
             raise job_failed(CREATE_FAILED, _count(spec, causes, "do not have their image"))
+        await self._check_addresses(generation_id)
+
+    async def _check_addresses(self, generation_id: str) -> None:
+        """Fail when another program listens where the new generation is to be reached: nobody must be led to it."""
+        taken = await asyncio.to_thread(self._taken, generation_id)
+        if taken and await wait_until_published(self.fleet.database):  # a gateway may just be leaving what was used before
+            taken = await asyncio.to_thread(self._taken, generation_id)
+        if taken:
+            more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+            raise job_failed(CREATE_FAILED, f"{address_check.shown(taken[0])}{more} cannot be opened: {address_check.ADVICE}")
+
+    def _taken(self, generation_id: str) -> list[address_check.Pair]:
+        with self.fleet.database.read() as tx:
+            new, old = route(tx, generation_id), serving_before(tx, generation_id)
+        if new is None:
+            return []
+        ssh_port = self.fleet.settings.ssh_port
+        own = set(address_check.listened_on(old, ssh_port)) if old else set()
+        return address_check.taken(pair for pair in address_check.listened_on(new, ssh_port) if pair not in own)
 
     async def _start(self, spec: GenerationSpec) -> None:
         try:
