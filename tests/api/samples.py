@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from api.edge_client import purchase
+from api.edge_client import UNKNOWN, UNKNOWN_UUID, purchase
 from opencph.api.routing import Route
 
 Ids = Mapping[str, str]
@@ -17,6 +17,16 @@ Body = Callable[[Ids], Any]
 IMAGE = "20060220200717f201120a2300000e91"
 TAGS = [{"key": "team", "value": "red"}]
 BUCKET = {"bucket_name": "bucket", "object_path": "a.tar"}
+
+
+#: ids of nothing
+NOBODYS = {
+    **dict.fromkeys(("server_id", "phone_id", "job_id", "request_id", "image_id", "member_id", "encode_server_id"), UNKNOWN),
+    **dict.fromkeys(("vpc_id", "subnet_id", "publicip_id", "bandwidth_id", "security_group_id", "event_id"), UNKNOWN_UUID),
+    "order_id": "CS0000000000AAAAA",
+    "keypair_name": "keypair-nobody",
+    "new_name": "new",
+}
 
 
 class Sample(NamedTuple):
@@ -115,7 +125,7 @@ SAMPLES: dict[str, Sample] = {
     "DeleteShareApps": Sample(lambda ids: {"package_name": "com.example.app", **servers(ids)}),
     "ListShareAppsSnapshot": BY_PATH,
     "PushShareFiles": Sample(lambda ids: {**BUCKET, **servers(ids)}),
-    "ListShareFiles": Sample(query=lambda ids: f"server_ids={ids['server_id']}&path=%2F"),
+    "ListShareFiles": Sample(query=lambda ids: f"server_ids={ids['server_id']}&path=%2Fdata"),
     "ListEncodeServers": Sample(query=lambda ids: f"server_id={ids['server_id']}"),
     "RestartEncodeServer": Sample(lambda ids: {"encode_server_ids": [ids["encode_server_id"]]}),
     "ShowBandwidthDetail": NOTHING,

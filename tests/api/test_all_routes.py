@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api.edge_client import UNKNOWN, UNKNOWN_UUID, Reply, World
-from api.samples import SAMPLES, Ids, names_something, path_of
+from api.edge_client import UNKNOWN, Reply, World
+from api.samples import NOBODYS, SAMPLES, Ids, names_something, path_of
 from opencph.api.neighbour_routes import NEIGHBOUR_ROUTES
 from opencph.api.openapi import NO_BODY, shape
 from opencph.api.routes import ROUTES
@@ -34,13 +34,6 @@ from opencph.wire.errors import MESSAGES
 
 #: POST that only asks
 READING_POSTS = frozenset(("ListResourceInstances", "KeystoneCreateUserTokenByPassword"))
-NOBODYS = {
-    **dict.fromkeys(("server_id", "phone_id", "job_id", "request_id", "image_id", "member_id", "encode_server_id"), UNKNOWN),
-    **dict.fromkeys(("vpc_id", "subnet_id", "publicip_id", "bandwidth_id", "security_group_id", "event_id"), UNKNOWN_UUID),
-    "order_id": "CS0000000000AAAAA",
-    "keypair_name": "keypair-nobody",
-    "new_name": "new",
-}
 
 KNOWN = [route for route in ROUTES if route.operation in SAMPLES]
 AUTHENTICATED = [route for route in KNOWN if route.auth]
