@@ -15,7 +15,7 @@ from opencph.fleet.payloads import ChangeServerJob
 from opencph.fleet.server_change import change_cloud_phone_server
 from opencph.fleet.statuses import ServerStatus
 from opencph.wire.errors import CphError
-from opencph.wire.servers import BandWidth, ChangeExtendParam, DataVolume, Eip, Ipv6Bandwidth, Nic, Port, PublicIp
+from opencph.wire.servers import BandWidth, ChangeExtendParam, DataVolume, Eip, ExtendParam, Ipv6Bandwidth, Nic, Port, PublicIp
 
 
 def test_the_seed_body_reserves_a_second_generation_and_makes_a_job(world: FleetWorld) -> None:
@@ -229,6 +229,23 @@ def test_the_enterprise_project_travels_with_the_job(world: FleetWorld) -> None:
     world.change(server_id, extend_param=ChangeExtendParam(enterprise_project_id="ep-1"))
     payload = msgspec.json.decode(world.column("jobs.payload", kind="change_server")[0], type=ChangeServerJob)
     assert payload.enterprise_project_id == "ep-1"
+
+
+def test_without_enterprise_project_a_change_goes_to_the_default_one(world: FleetWorld) -> None:
+    server_id = world.serving(extend_param=ExtendParam(charging_mode=1, enterprise_project_id="ep-1"))
+    world.change(server_id)
+    payload = msgspec.json.decode(world.column("jobs.payload", kind="change_server")[0], type=ChangeServerJob)
+    assert payload.enterprise_project_id == "0"
+
+
+def test_shared_storage_is_for_flavors_of_version_2(world: FleetWorld) -> None:
+    shared = DataVolume(volume_type="SSD", size=10)
+    server_id = world.serving()
+    with refused(world, "CPS.0157", "server_share_data_volume"):
+        world.create(server_share_data_volume=shared)
+    with refused(world, "CPS.0157", "server_share_data_volume"):
+        world.change(server_id, server_share_data_volume=shared)
+    world.change(server_id, phone_model_name="rs2.plus", phone_data_volume=shared, server_share_data_volume=shared)
 
 
 def test_of_many_changes_at_once_exactly_one_is_accepted(world: FleetWorld) -> None:

@@ -47,6 +47,13 @@ from opencph.wire.servers import (
 
 BIGGER_MODEL = "test.c3.big"
 MODEL, SERVER_MODEL, IMAGE, OTHER_IMAGE = "test.c3", "physical.test", "20060220200717f201120a2300000e91", "t" * 32
+#: each value is fine, and all together are too much for one phone
+LONG_PROPERTY = json.dumps(
+    {f"com.cph.cg.{name}_url": "http://" + "u" * 249 for name in ("sign_check", "event_notify", "heartbeat")}
+    | dict.fromkeys(("ro.hardware.gpurenderer", "ro.board.platform", "ro.build.product", "ro.product.device"), "d" * 91)
+    | dict.fromkeys(("ro.com.cph.sfs_enable", "ro.product.manufacturer", "ro.product.name", "qemu.hw.mainkeys"), "d" * 91)
+    | {"com.cph.cam_local_pic_path": "中" * 90}
+)
 MONTHLY, ON_DEMAND = 0, 1
 CATALOGUE = f"""
 [server_models."{SERVER_MODEL}"]

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import bindparam, update
 
 from jobs_fleet.memory_runtime import MemoryPhone, MemoryRuntime
-from jobs_fleet.small_world import OTHER_IMAGE, World, eventually, merged
+from jobs_fleet.small_world import LONG_PROPERTY, OTHER_IMAGE, World, eventually, merged
 from opencph.fleet import phone_jobs
 from opencph.fleet.adb_check import answers_adb, silent_phones
 from opencph.fleet.ids import new_id
@@ -110,7 +110,7 @@ def test_given_properties_go_over_those_the_phone_has_and_reach_the_phone(world:
             phone_id = world.phones(server_id)[0].phone_id
             given = '{"sys.prop.writephonenum":"1", "com.cph.mainkeys":1}'
             assert await done(world, world.restart(phone_id, property=given)) == [2]
-            assert world.phones(server_id)[0].property == given
+            assert world.phones(server_id)[0].property == given.replace(" ", "")
             assert await done(world, world.restart(phone_id, property='{"sys.prop.writephonenum":"2"}')) == [2]
             assert merged(world.phones(server_id)[0].property) == {"sys.prop.writephonenum": "2", "com.cph.mainkeys": 1}
             booted = of(runtime, world, server_id)[0].booted_with
@@ -148,6 +148,7 @@ def test_what_is_wrong_with_one_phone_stands_in_its_item_and_the_others_go_on(wo
                 ('{"no.such.key":"1"}', "CPS.0163"),
                 ('{"com.cph.mainkeys":7}', "CPS.0164"),
                 ("not json", "CPS.0078"),
+                (LONG_PROPERTY, "CPS.0078"),
             ]
             for text, code in bad:
                 assert codes(world.restart(one, property=text)) == [code]

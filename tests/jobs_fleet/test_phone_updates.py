@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import bindparam, update
 
 from jobs_fleet.memory_runtime import MemoryRuntime
-from jobs_fleet.small_world import World, merged
+from jobs_fleet.small_world import LONG_PROPERTY, World, merged
 from opencph.fleet.ids import new_id
 from opencph.fleet.phone_updates import import_traffic, update_cloud_phone_property, update_phone_name
 from opencph.fleet.phones import show_cloud_phone_detail
@@ -70,6 +70,7 @@ def test_given_properties_go_over_those_the_phone_has_and_reach_the_runtime(worl
         ("", {"com.cph.mainkeys": "7"}, "CPS.0164"),
         ("", {"my.own": "x" * 92}, "CPS.0164"),
         ("", {f"ro.{number}": "x" * 2000 for number in range(4)}, "CPS.0078"),
+        (LONG_PROPERTY, {}, "CPS.0078"),
     ],
 )
 def test_properties_that_cannot_be_are_refused_in_their_item(world: World, text: str, custom: dict[str, str], code: str) -> None:

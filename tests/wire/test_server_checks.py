@@ -243,10 +243,10 @@ def test_a_fault_answers_with_its_own_code_and_names_the_field(operation: Any, p
         ("server_share_data_volume", {"volume_type": "GPSSD", "size": 10}),
         ("band_width.band_width_size", 1),
         ("band_width.band_width_size", 2000),
-        ("band_width", {"band_width_share_type": 1, "band_width_id": UUID}),
+        ("band_width", {"band_width_share_type": 1, "band_width_id": UUID, "band_width_charge_mode": 1}),
         ("band_width", {"band_width_share_type": 0, "band_width_id": UUID, "band_width_charge_mode": 0}),
-        ("property", ""),
         ("property", GONE),
+        ("property", None),
         ("property", "{}" + " " * 8190),
         ("unknown_field", {"deep": [1]}),
     ],
@@ -305,6 +305,8 @@ def test_a_fault_of_a_purchase_answers_with_its_own_code(path: str, value: objec
         ("extend_param", {"charging_mode": 0, "period_type": 3, "period_num": 10}),
         ("phone_data_volume", {"volume_type": "SSD", "size": 1}),
         ("public_ip", GONE),
+        ("band_width", {"band_width_share_type": 1, "band_width_id": UUID}),
+        ("property", ""),
     ],
 )
 def test_what_a_purchase_may_say_passes(path: str, value: object) -> None:
@@ -324,12 +326,41 @@ def test_terraforms_purchase_with_an_existing_eip_needs_no_bandwidth() -> None:
         ("public_ip", GONE, "CPS.0238"),
         ("band_width", GONE, "CPS.0031"),
         ("phone_data_volume", {"volume_type": "SSD", "size": 9}, "CPS.0157"),
+        ("band_width", {"band_width_share_type": 1, "band_width_id": UUID}, "CPS.0035"),
+        ("property", "", "CPS.0078"),
     ],
 )
 def test_a_change_is_as_strict_as_its_page(path: str, value: object, code: str) -> None:
     with pytest.raises(CphError) as refused:
         change(path, value)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("enterprise", [{}, {"enterprise_project_id": None}, {"enterprise_project_id": ""}])
+def test_a_change_without_enterprise_project_goes_to_the_default_one(enterprise: dict[str, object]) -> None:
+    request = server_checks.change_cloud_phone_server(changed(CHANGE, "extend_param", enterprise))
+    assert request.extend_param is not None and request.extend_param.enterprise_project_id == "0"
+
+
+#: valid keys, whose compact JSON has as many bytes as asked for
+def property_of(size: int) -> str:
+    wanted = {f"com.cph.cg.{name}_url": "http://" + "u" * 249 for name in ("sign_check", "event_notify", "heartbeat")}
+    wanted |= dict.fromkeys(("ro.hardware.gpurenderer", "ro.board.platform", "ro.build.product", "ro.product.device"), "d" * 91)
+    wanted |= dict.fromkeys(("ro.com.cph.sfs_enable", "ro.product.manufacturer", "ro.product.name", "qemu.hw.mainkeys"), "d" * 91)
+    wanted |= {"sys.prop.writewifissid": "w" * 64, "persist.sys.locale": "l" * 60, "com.cph.cam_local_pic_path": ""}
+    wanted["com.cph.cam_local_pic_path"] = "p" * (size - len(json.dumps(wanted, separators=(",", ":"))))
+    assert len(json.dumps(wanted, separators=(",", ":"))) == size
+    return json.dumps(wanted, indent=4)
+
+
+@pytest.mark.parametrize("operation", [create, change])
+def test_a_property_text_is_kept_without_white_space_and_measured_so(operation: Any) -> None:
+    spaced = ' {"com.cph.mainkeys" : 0,\n "com.cph.mainkeys" : 1 , "com.cph.cam_local_pic_path": "\\u4e2d" }' + " " * 3000
+    assert operation("property", spaced).property == '{"com.cph.mainkeys":1,"com.cph.cam_local_pic_path":"中"}'
+    assert len(operation("property", property_of(2048)).property) == 2048
+    with pytest.raises(CphError, match="property has 2049 bytes without white space: at most 2048") as refused:
+        operation("property", property_of(2049))
+    assert refused.value.code == "CPS.0078"
 
 
 def test_the_first_fault_in_the_pages_order_is_answered() -> None:

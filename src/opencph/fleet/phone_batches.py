@@ -120,9 +120,9 @@ def accept(
 
 
 def merged(old: str, given: str) -> str:
-    """A stored JSON object text ("" is none) with the keys of `given` over its own."""
-    if not old or not given:
-        return given or old
-    before: dict[str, object] = json.loads(old)
+    """A stored JSON object text ("" is none) with the keys of `given` over its own, without white space."""
+    if not given:
+        return old
+    before: dict[str, object] = json.loads(old) if old else {}
     over: dict[str, object] = json.loads(given)
     return json.dumps({**before, **over}, ensure_ascii=False, separators=(",", ":"))

@@ -25,7 +25,7 @@ from opencph.wire.phones import (
     RestartCloudPhoneRequest,
     StopCloudPhoneRequest,
 )
-from opencph.wire.properties import check_properties
+from opencph.wire.properties import check_properties, compact
 
 
 class _Wanted(NamedTuple):
@@ -152,4 +152,4 @@ def _merged(phone: Phone, wanted: _Wanted) -> tuple[str, str] | None:
     if not wanted.property:
         return old, custom
     check_properties(wanted.property)
-    return merged(old, wanted.property), custom
+    return compact(merged(old, wanted.property)), custom

@@ -25,7 +25,7 @@ from opencph.wire.phones import (
     UpdatePhoneNameResponse,
     UpdateProperty,
 )
-from opencph.wire.properties import PROPERTIES_MAX_BYTES, check_custom_properties, check_properties
+from opencph.wire.properties import PROPERTIES_MAX_BYTES, check_custom_properties, check_properties, compact
 
 if TYPE_CHECKING:
     from opencph.fleet import Fleet
@@ -135,7 +135,7 @@ def _merged(phone: Phone, wanted: UpdateProperty) -> tuple[str, str]:
     size = len(wanted.property.encode()) + len(custom.encode())
     if size > PROPERTIES_MAX_BYTES:
         raise CphError("CPS.0078", f"property and custom_property have {size} bytes: at most {PROPERTIES_MAX_BYTES} together")
-    new = phone_batches.merged(phone.property, wanted.property), phone_batches.merged(phone.custom_property, custom)
+    new = compact(phone_batches.merged(phone.property, wanted.property)), phone_batches.merged(phone.custom_property, custom)
     size = sum(len(text.encode()) for text in new)
     if size > PROPERTIES_MAX_BYTES:
         raise CphError(

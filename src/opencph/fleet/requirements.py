@@ -159,6 +159,8 @@ def check(
         raise CphError(
             "CPS.0157", f"phone_data_volume is mandatory for {body.phone_model_name!r}, a 2.0 flavor without disk of its own"
         )
+    if not model.needs_data_volume and body.server_share_data_volume is not None:
+        raise CphError("CPS.0157", f"server_share_data_volume is for 2.0 flavors; {body.phone_model_name!r} is a 1.0 flavor")
     wanted = bandwidth(tx, project_id, body.band_width, current_generation_id) if body.band_width else None
     eip_count = 0 if public_ip.ids else public_ip.wanted
     return Requirements(

@@ -120,7 +120,7 @@ def _change(
     payload = ChangeServerJob(
         new_generation_id=reserve(tx, fleet, plan),
         old_generation_id=current.generation_id,
-        enterprise_project_id=body.extend_param.enterprise_project_id if body.extend_param else None,
+        enterprise_project_id=body.extend_param.enterprise_project_id if body.extend_param else "0",
     )
     job = NewJob(
         project_id=caller.project_id,

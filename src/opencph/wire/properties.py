@@ -11,6 +11,8 @@ from opencph.wire.errors import CphError, shown
 
 #: Longest `property` text of a purchase or a change, in characters (seed page).
 PROPERTY_MAX_CHARACTERS = 8192
+#: Largest `property` of a phone in the form in which it is kept and shown, `compact` (phone detail page).
+PROPERTY_MAX_BYTES = 2048
 #: Largest `property` and `custom_property` of one phone together (cph-api.md section 4, number 23).
 PROPERTIES_MAX_BYTES = 7800
 #: What Android itself allows ("OS properties must follow OS rules"); the value of a name in `ro.` may be longer.
@@ -100,6 +102,19 @@ def check_properties(text: str) -> dict[str, str]:
     if not isinstance(given, dict):
         raise CphError("CPS.0078", "property must be a JSON object in a string")
     return {key: _check_value(key, value) for key, value in given.items()}
+
+
+def compact(text: str) -> str:
+    """A `property` text that passed `check_properties`, as it is kept and shown: no white space, each key once; "" stays "".
+
+    Raises CphError CPS.0078: more than PROPERTY_MAX_BYTES in that form.
+    """
+    if not text:
+        return ""
+    kept = msgspec.json.encode(msgspec.json.decode(text))
+    if len(kept) > PROPERTY_MAX_BYTES:
+        raise CphError("CPS.0078", f"property has {len(kept)} bytes without white space: at most {PROPERTY_MAX_BYTES} for a phone")
+    return kept.decode()
 
 
 def check_custom_properties(given: Mapping[str, str]) -> None:

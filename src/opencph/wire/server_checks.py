@@ -11,7 +11,7 @@ import re
 
 from opencph.wire.checks import HEX_ID, HEX_ID_RULE, UUID, UUID_RULE, Fields, json_object
 from opencph.wire.errors import CphError, shown
-from opencph.wire.properties import check_properties
+from opencph.wire.properties import check_properties, compact
 from opencph.wire.servers import (
     BandWidth,
     ChangeCloudPhoneServerRequest,
@@ -99,8 +99,7 @@ def change_cloud_phone_server(body: bytes) -> ChangeCloudPhoneServerRequest:
     phone_model_name, image_id = _phone_model_name(fields), _image_id(fields)
     keypair_name, availability_zone = _keypair_name(fields), _availability_zone(fields)
     ports = _ports(fields)
-    extend_param = fields.optional_nested("extend_param", "CPS.0055")
-    change_extend_param = None if extend_param is None else ChangeExtendParam(enterprise_project_id=_enterprise(extend_param))
+    change_extend_param = _change_extend_param(fields)
     return ChangeCloudPhoneServerRequest(
         phone_model_name=phone_model_name,
         image_id=image_id,
@@ -114,8 +113,8 @@ def change_cloud_phone_server(body: bytes) -> ChangeCloudPhoneServerRequest:
         phone_count_per_ip=_phone_count_per_ip(fields),
         phone_data_volume=_volume(fields, "phone_data_volume", VOLUME_MIN_GIB),
         server_share_data_volume=_volume(fields, "server_share_data_volume", VOLUME_MIN_GIB),
-        band_width=band_width(fields),
-        property=_property(fields),
+        band_width=band_width(fields, charge_mode_needed=True),
+        property=_property(fields, empty="CPS.0078"),
     )
 
 
@@ -155,10 +154,15 @@ def _enterprise(fields: Fields) -> str | None:
     return fields.optional_text("enterprise_project_id", "CPS.0055", max_bytes=ENTERPRISE_PROJECT_MAX_BYTES)
 
 
-def _property(fields: Fields) -> str:
-    text = fields.optional_text("property", "CPS.0078") or ""
+def _change_extend_param(fields: Fields) -> ChangeExtendParam | None:
+    extend_param = fields.optional_nested("extend_param", "CPS.0055")
+    return None if extend_param is None else ChangeExtendParam(enterprise_project_id=_enterprise(extend_param) or "0")
+
+
+def _property(fields: Fields, *, empty: str | None = None) -> str:
+    text = fields.optional_text("property", "CPS.0078", empty=empty) or ""
     check_properties(text)
-    return text
+    return compact(text)
 
 
 def _ports(fields: Fields) -> tuple[Port, ...]:
@@ -247,8 +251,8 @@ def _volume(fields: Fields, name: str, low_gib: int) -> DataVolume | None:
     return DataVolume(volume_type=volume_type, size=volume.integer("size", "CPS.0157", low_gib, VOLUME_MAX_GIB))
 
 
-def band_width(fields: Fields) -> BandWidth:
-    """The mandatory field `band_width` of an object."""
+def band_width(fields: Fields, *, charge_mode_needed: bool = False) -> BandWidth:
+    """The mandatory field `band_width` of an object. `charge_mode_needed`: for a shared one too, as the page of a change says."""
     band_width = fields.nested("band_width", "CPS.0031")
     share_type = band_width.choice("band_width_share_type", "CPS.0034", (DEDICATED, SHARED))
     band_width_id = band_width.optional_text("band_width_id", "CPS.0033", pattern=UUID, rule=UUID_RULE)
@@ -257,9 +261,9 @@ def band_width(fields: Fields) -> BandWidth:
         raise CphError("CPS.0032", "band_width.band_width_id is mandatory for a shared bandwidth (band_width_share_type 1)")
     if share_type == DEDICATED and band_width_id is None and size is None:
         raise CphError("CPS.0036", "band_width.band_width_size is mandatory for a dedicated bandwidth (band_width_share_type 0)")
-    # Terraform sends no charge mode with a shared bandwidth, which has its own.
+    # Terraform sends no charge mode with a shared bandwidth, which has its own, when it buys.
     charge_mode = None
-    if share_type == DEDICATED or band_width.given("band_width_charge_mode"):
+    if charge_mode_needed or share_type == DEDICATED or band_width.given("band_width_charge_mode"):
         charge_mode = band_width.choice("band_width_charge_mode", "CPS.0035", (0, 1))
     return BandWidth(
         band_width_share_type=share_type,

@@ -83,9 +83,9 @@ class ExtendParam(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeExtendParam(msgspec.Struct, frozen=True, kw_only=True):
-    """Extended fields of a change. None: stays as it is."""
+    """Extended fields of a change; the enterprise project of the page when left out."""
 
-    enterprise_project_id: str | None = None
+    enterprise_project_id: str = "0"
 
 
 class CreateNet2CloudPhoneServerRequest(msgspec.Struct, frozen=True, kw_only=True):
