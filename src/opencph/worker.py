@@ -28,6 +28,7 @@ from opencph.fleet import (
     server_keypair,
     server_model_change,
     server_restart,
+    share_filesystems,
     share_jobs,
 )
 from opencph.iam import audit
@@ -80,6 +81,7 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
         **server_restart.kinds(fleet, runtime),
         **server_model_change.kinds(fleet, runtime),
         **server_keypair.kinds(fleet),
+        **share_filesystems.kinds(fleet, runtime),
         **encode_servers.kinds(fleet),
         **phone_jobs.kinds(fleet, runtime),
         **command_jobs.kinds(fleet),

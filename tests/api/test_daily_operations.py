@@ -181,3 +181,24 @@ def test_a_bare_server_is_bought_and_shown(service: Service, client: Any) -> Non
         ({"image_id": "x" * 37}, "CPS.0030"),
     ):
         assert refused(call, bare(**{"server_name": "other", **changes})).error_code == code, changes
+
+
+def test_shared_file_systems_are_attached_and_detached(client: Any, server_id: str) -> None:
+    def body(**changes: object) -> dict[str, object]:
+        return {"type": "sfs_turbo", "id": "share-1", "server_ids": [server_id, UNKNOWN], **changes}
+
+    attached = client.attach_share_filesystem(cph.AttachShareFilesystemRequest(body=body(path="/team/one")))
+    assert HEX_ID.fullmatch(attached.jobs[0].job_id) and attached.jobs[0].server_id == server_id
+    assert attached.jobs[1].job_id is None
+    detached = client.detach_share_filesystem(cph.DetachShareFilesystemRequest(body=body()))
+    assert [one.job_id for one in detached.jobs] == [None, None]  # the worker has not attached it yet
+    for changes, code in (
+        ({"type": "nfs"}, "CPS.0116"),
+        ({"id": "a/b"}, "CPS.0086"),
+        ({"server_ids": []}, "CPS.0095"),
+        ({"server_ids": [UNKNOWN] * 21}, "CPS.0096"),
+        ({"path": "/a/../b"}, "CPS.0199"),
+        ({"path": "a"}, "CPS.0199"),
+    ):
+        request = cph.AttachShareFilesystemRequest(body=body(**changes))
+        assert refused(client.attach_share_filesystem, request).error_code == code, changes

@@ -15,6 +15,7 @@ from opencph.api import (
     phones,
     scheduled_events,
     servers,
+    share_filesystems,
     shares,
     tags,
 )
@@ -54,6 +55,20 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/v1/{project_id}/server-model-offerings",
         models.list_cloud_phone_server_model_offerings,
+    ),
+    Route(
+        "AttachShareFilesystem",
+        "POST",
+        "/v1/{project_id}/servers/attach-share-filesystem",
+        share_filesystems.attach_share_filesystem,
+        writes=True,
+    ),
+    Route(
+        "DetachShareFilesystem",
+        "POST",
+        "/v1/{project_id}/servers/detach-share-filesystem",
+        share_filesystems.detach_share_filesystem,
+        writes=True,
     ),
     # phones
     Route("ListCloudPhones", "GET", f"{_V1}/phones", phones.list_cloud_phones, slow=phones.looks_at_every_phone),

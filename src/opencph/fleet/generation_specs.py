@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.sql.elements import BindParameter
 
 from opencph.fleet.images import version_of
+from opencph.fleet.share_paths import share_directory
 from opencph.runtimes import GenerationSpec, PhoneSpec, RuntimeFaultError
 from opencph.store import tables
 from opencph.store.database import Query, Transaction
@@ -75,6 +76,25 @@ _PHONES_FOR_RUNTIME = Query(
 )
 
 
+class _Share(NamedTuple):
+    project_id: str
+    share_id: str
+    path: str
+
+    def directory(self, fleet: Fleet) -> str:
+        return str(share_directory(fleet.settings, self.project_id, self.share_id, self.path))
+
+
+_f = tables.share_filesystems.c
+_SHARES = Query(
+    select(tables.servers.c.project_id, _f.share_id, _f.path)
+    .join(tables.servers, tables.servers.c.server_id == _f.server_id)
+    .where(_f.server_id == bindparam("of_server"))
+    .order_by(_f.share_id),
+    _Share,
+)
+
+
 def spec(tx: Transaction, fleet: Fleet, generation_id: str) -> GenerationSpec:
     """What the runtime must make of a generation.
 
@@ -89,6 +109,7 @@ def spec(tx: Transaction, fleet: Fleet, generation_id: str) -> GenerationSpec:
     model = fleet.catalogue.phone_models.get(generation.phone_model_name)
     if model is None:
         raise RuntimeFaultError(f"phone flavor {generation.phone_model_name!r} is gone from the catalogue; put it back")
+    shares = {row.share_id: row.directory(fleet) for row in tx.rows(_SHARES, of_server=generation.server_id)}
     listen_ports = tuple(port.listen_port for port in stored_ports(generation.ports))
     width, height = model.width, model.height
     return GenerationSpec(
@@ -114,6 +135,7 @@ def spec(tx: Transaction, fleet: Fleet, generation_id: str) -> GenerationSpec:
                 dpi=model.dpi,
                 listen_ports=listen_ports,
                 properties=_properties(row),
+                shares=shares,
             )
             for row in tx.rows(_PHONES_FOR_RUNTIME, of_generation=generation_id)
         ),

@@ -13,6 +13,8 @@ STOP_PHONE = "stop_phone"
 UPDATE_PHONE = "update_phone"
 RESTART_SERVER = "restart_server"
 UPDATE_KEYPAIR = "update_keypair"
+ATTACH_SHARE_FILESYSTEM = "attach_share_filesystem"
+DETACH_SHARE_FILESYSTEM = "detach_share_filesystem"
 RESTART_ENCODE_SERVER = "restart_encode_server"
 CHANGE_SERVER_MODEL = "change_server_model"
 
@@ -82,3 +84,10 @@ class ChangeServerModelJob(msgspec.Struct, frozen=True, kw_only=True):
     phone_model_name: str
     old_server_model_name: str
     old_phone_model_name: str
+
+
+class ShareFilesystemJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Kinds `attach_share_filesystem` and `detach_share_filesystem`, of a server (`Job.server_id`)."""
+
+    share_id: str
+    path: str = ""  # of a directory in it; "" when it is detached

@@ -38,4 +38,9 @@ class PhoneConfig(msgspec.Struct, frozen=True, kw_only=True):
     dpi: int = 320
     listen_ports: tuple[int, ...] = ()
     properties: dict[str, str] = msgspec.field(default_factory=dict)  # the API's `property` keys, values as text
+    shares: dict[str, str] = msgspec.field(default_factory=dict)  # path in /mnt/sfs_turbo -> directory of this machine
     directory: Path  # the phone's own: data/, cache/ and its state; made when first needed
+
+    def real_shares(self) -> dict[str, str]:
+        """The shared directories that are where they claim to be: one that a link stands in for is left out."""
+        return {name: path for name, path in self.shares.items() if str(Path(path).resolve()) == path}

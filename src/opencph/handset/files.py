@@ -33,7 +33,7 @@ class Link(NamedTuple):
 
 
 class Disk(NamedTuple):
-    """A directory that lives on the phone's disk."""
+    """A directory that lives on the phone's disk, or, with an absolute name, elsewhere on this machine."""
 
     name: str
 
@@ -53,14 +53,14 @@ class HostFile(NamedTuple):
 Node = Mapping[str, "Node"] | Link | Disk | Blob | HostFile
 
 
-def layout(system: Mapping[str, Node]) -> Mapping[str, Node]:
-    """The root of a phone: what is on its disk, what is read-only."""
+def layout(system: Mapping[str, Node], shares: Mapping[str, Node]) -> Mapping[str, Node]:
+    """The root of a phone: what is on its disk, what is read-only, and the file systems that phones share."""
     return {
         "cache": Disk("cache"),
         "data": Disk("data"),
         "dev": {},
         "etc": Link("/system/etc"),
-        "mnt": {"sdcard": Link("/sdcard")},
+        "mnt": {"sdcard": Link("/sdcard"), **({"sfs_turbo": shares} if shares else {})},
         "proc": {},
         "sdcard": Link("/storage/emulated/0"),
         "storage": {"emulated": {"0": Link("/data/media/0")}, "self": {"primary": Link("/storage/emulated/0")}},

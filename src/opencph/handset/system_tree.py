@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from opencph.handset.files import Blob, HostFile, Link, Node, layout
+from opencph.handset.files import Blob, Disk, HostFile, Link, Node, layout
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
@@ -27,4 +27,5 @@ def phone_root(phone: Phone) -> Mapping[str, Node]:
         programs[name] = HostFile(target)
     for name, link in image.links.items():
         programs[name] = Link(link)
-    return layout({"bin": programs, "build.prop": Blob(lambda: build_prop(phone)), "etc": {}})
+    system: dict[str, Node] = {"bin": programs, "build.prop": Blob(lambda: build_prop(phone)), "etc": {}}
+    return layout(system, {name: Disk(directory) for name, directory in phone.config.real_shares().items()})

@@ -286,6 +286,14 @@ encode_servers = Table(  # of servers whose encode server was ever restarted; al
     Column("status", Integer, nullable=False),  # 1 running, 3 restarting
 )
 
+share_filesystems = Table(  # which shared file systems the phones of a server see
+    "share_filesystems",
+    metadata,
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), primary_key=True),
+    Column("share_id", Text, primary_key=True),
+    Column("path", Text, nullable=False),  # the directory in it that they see
+)
+
 images = Table(  # custom ones; public images are the catalogue's. The data is DATA/images/<image_id>.tar
     "images",
     metadata,

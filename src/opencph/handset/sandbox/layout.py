@@ -69,6 +69,7 @@ def binds(phone: Phone) -> list[Bind]:
         Bind("bind", "/data", str(directory / "data")),
         Bind("bind", "/cache", str(directory / "cache")),
         Bind("dir", "/mnt", mode=0o755),
+        *(Bind("bind", f"/mnt/sfs_turbo/{name}", path) for name, path in phone.config.real_shares().items()),
         Bind("dir", "/storage", mode=0o755),
         Bind("dir", "/storage/emulated", mode=0o755),
         Bind("dir", "/storage/self", mode=0o755),
