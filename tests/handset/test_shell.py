@@ -220,6 +220,18 @@ def test_commands_of_ours_work_inside_scripts(home: Path) -> None:
     asyncio.run(main())
 
 
+def test_names_beyond_ascii_are_shown_as_they_are(home: Path) -> None:
+    need_sandbox()
+
+    async def main() -> None:
+        async with _pair(home / "p") as (_, adb):
+            made = await adb.shell("cd /sdcard/Music && mkdir 照片 && touch 照片/假日-é.txt && ls 照片 && echo *")
+            assert made.stdout.decode().split() == ["假日-é.txt", "照片"]
+            assert (await adb.shell("ls -l /sdcard/Music/")).stdout.decode().endswith(" 照片\n")
+
+    asyncio.run(main())
+
+
 def test_an_idle_phone_gives_its_sandbox_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_sandbox()
     monkeypatch.setattr(phone_module, "SANDBOX_IDLE_SECONDS", 0.3)

@@ -15,6 +15,8 @@ SHELL_UID = 2000
 
 _MKSHRC = b"""if [ "$USER" = root ]; then PS1='${HOSTNAME}:${PWD} # '; else PS1='${HOSTNAME}:${PWD} $ '; fi
 """
+#: the C library's own UTF-8 locale, where a machine has it as files: without it `ls` shows "?" for names that are not ASCII
+_LOCALES = ("/usr/lib/locale/C.utf8", "/usr/lib/locale/C.UTF-8")
 INIT = [f"{BIN}/sh", "-c", "echo; exec cat"]
 
 
@@ -26,6 +28,7 @@ def environment(root: bool, term: str) -> dict[str, str]:
         "EXTERNAL_STORAGE": "/sdcard",
         "HOME": "/",
         "HOSTNAME": "handset",
+        "LC_ALL": "C.UTF-8",
         "LOGNAME": "root" if root else "shell",
         "PATH": f"{BIN}:/system/xbin",
         "SHELL": f"{BIN}/sh",
@@ -51,10 +54,14 @@ def binds(phone: Phone) -> list[Bind]:
     directories = {"/system", BIN, "/system/etc", "/system/lib"}
     for library in image.libraries:
         directories.update(str(parent) for parent in Path(library).parents if str(parent) != "/")
+    locales = [locale for locale in _LOCALES if Path(locale).is_dir()]
+    for locale in locales:
+        directories.update(str(parent) for parent in Path(locale).parents if str(parent) != "/")
     lines = [Bind("dir", name, mode=0o755) for name in sorted(directories)]
     lines += [Bind("ro-bind", f"{BIN}/{name}", str(path)) for name, path in image.programs.items()]
     lines += [Bind("symlink", f"{BIN}/{name}", target) for name, target in image.links.items()]
     lines += [Bind("ro-bind", library, library) for library in image.libraries]
+    lines += [Bind("ro-bind", locale, locale) for locale in locales]
     if image.needs_linker_cache and Path("/etc/ld.so.cache").exists():
         lines.append(Bind("ro-bind", "/system/etc/ld.so.cache", "/etc/ld.so.cache"))
     lines += _client(image.python)
