@@ -7,9 +7,10 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from opencph.store.database import StoreBusyError, StoreError, StoreUnavailableError
+from opencph.store.database import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
 from opencph.wire.errors import CphError, ErrorBody, IdentityError, IdentityErrorBody, IdentityErrorFields, ServiceError
 
+_AWAY = "the database is not available at the moment; try again"
 _logger = structlog.get_logger("opencph.api")
 
 
@@ -39,7 +40,8 @@ def _internal(error: BaseException, request_id: str, operation: str, log: bool) 
     if isinstance(error, StoreUnavailableError):
         if log:
             _logger.error("the database is not available", request_id=request_id, operation=operation, cause=str(error))
-        return CphError("CPS.0003", "the database is not available at the moment; try again", status=503)
+        why = f"{error}; free some and try again" if isinstance(error, StoreFullError) else _AWAY
+        return CphError("CPS.0003", why, status=503)
     kind = "database error" if isinstance(error, StoreError) else "unexpected error"
     if log:
         _logger.error(kind, request_id=request_id, operation=operation, exc_info=error)

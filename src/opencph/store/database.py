@@ -43,6 +43,13 @@ class StoreUnavailableError(StoreError):
     """The database cannot be reached or written; see its own log and the free space of its disk."""
 
 
+class StoreFullError(StoreUnavailableError):
+    """The database cannot be written: no space left on its disk. The message says so, and may be told to anybody."""
+
+    def __init__(self) -> None:
+        super().__init__("the database cannot be written: no space left on its disk")
+
+
 class StoreConflictError(StoreError):
     """A unique or foreign key says no: the row exists already, or what it names does not."""
 

@@ -24,6 +24,7 @@ from opencph.store.database import (
     StoreBusyError,
     StoreConflictError,
     StoreError,
+    StoreFullError,
     StoreUnavailableError,
     Value,
 )
@@ -47,7 +48,7 @@ def _translate(error: psycopg.Error) -> StoreError:
     if isinstance(error, errors.QueryCanceled):
         return StoreBusyError(f"the database took too long: {first_line}")
     if isinstance(error, errors.DiskFull):
-        return StoreUnavailableError("the database cannot be written: no space left on its disk")
+        return StoreFullError()
     if isinstance(error, errors.InvalidCatalogName | errors.InvalidAuthorizationSpecification):
         return StoreUnavailableError(f"the database cannot be opened: {first_line}")
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | errors.IdleInTransactionSessionTimeout):

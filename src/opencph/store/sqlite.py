@@ -21,6 +21,7 @@ from opencph.store.database import (
     StoreBusyError,
     StoreConflictError,
     StoreError,
+    StoreFullError,
     StoreUnavailableError,
     Value,
 )
@@ -37,7 +38,7 @@ def _translate(error: sqlite3.Error) -> StoreError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusyError(LOCKED)
     if code == sqlite3.SQLITE_FULL:
-        return StoreUnavailableError("the database cannot be written: no space left on its disk")
+        return StoreFullError()
     if code in (
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_IOERR,

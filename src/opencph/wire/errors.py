@@ -8,7 +8,15 @@ import msgspec
 SHOWN_CHARACTERS = 64
 
 #: HTTP status -> title of an identity error.
-IDENTITY_TITLES: dict[int, str] = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
+IDENTITY_TITLES: dict[int, str] = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
