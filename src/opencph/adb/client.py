@@ -108,7 +108,7 @@ class ClientStream:
         self._rest = whole[count:]
         return whole[:count]
 
-    async def write(self, data: bytes | memoryview) -> None:
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send and wait until the phone took it. Raises AdbError when the stream is closed."""
         view = memoryview(data)
         limit = self._connection.max_payload
