@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from opencph.store.database import Database, open_database
@@ -17,6 +18,9 @@ from opencph.store.migrate import migrate
 
 if TYPE_CHECKING:
     from postgresql_cluster import PostgresqlCluster
+
+hypothesis.settings.register_profile("tests", deadline=None)  # speed is not asserted here, and machines are busy
+hypothesis.settings.load_profile("tests")
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers beside this file; import-mode importlib adds nothing itself
 

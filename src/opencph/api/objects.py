@@ -19,7 +19,9 @@ import structlog
 from opencph.api import object_bodies
 from opencph.api.bodies import ClientGoneError, Receive
 from opencph.fleet import Fleet
+from opencph.iam import audit
 from opencph.iam.accounts import Account, account_of
+from opencph.iam.actions import object_action
 from opencph.objects import ObjectError, ObjectInfo, ObjectStore, buckets, open_store
 from opencph.objects.uploads import Uploads
 from opencph.settings import SettingsError
@@ -91,7 +93,7 @@ class ObjectApi:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, request_id: str) -> None:
         """Answer one request."""
         try:
-            answer = await self._answer(scope, receive)
+            answer = await self._answer(scope, receive, request_id)
         except ClientGoneError:
             return
         except Exception as error:
@@ -104,7 +106,7 @@ class ObjectApi:
                 await _drain(receive)
         await _send(send, answer, request_id)
 
-    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive) -> Answer:
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, request_id: str) -> Answer:
         raw_path: bytes = scope["raw_path"]
         headers = dict(scope["headers"])
         if scope["method"] == "HEAD" and b"authorization" not in headers:  # OBS clients ask first which signatures are spoken
@@ -119,11 +121,42 @@ class ObjectApi:
         bucket, _, raw_key = raw_path.decode("latin-1")[1:].partition("/")
         key = unquote(raw_key, encoding="utf-8", errors="surrogateescape")
         asked = Request(scope["method"], unquote(bucket), key, query, headers, account, receive)
-        if asked.method not in ("GET", "HEAD") and not account.may_write:
-            raise ObjectError("AccessDenied", "the user may only read", 403)
+        action = object_action(asked.method, asked.bucket, key)
+        if asked.method in ("GET", "HEAD"):
+            return await self._permitted(asked, action)
+        try:
+            answer = await self._permitted(asked, action)
+        except ClientGoneError:
+            raise
+        except Exception as error:
+            refused = _refused(error, request_id)
+            await asyncio.to_thread(self._record, asked, action, request_id, refused.status, refused.code, refused.message)
+            raise
+        await asyncio.to_thread(self._record, asked, action, request_id, answer.status)
+        return answer
+
+    async def _permitted(self, asked: Request, action: str) -> Answer:
+        if not asked.account.policy.allows(action):
+            raise ObjectError("AccessDenied", f"none of the user's roles allows {action}", 403)
         if not asked.bucket:
             return await self._service(asked)
-        return await (self._object(asked) if key else self._bucket(asked))
+        return await (self._object(asked) if asked.key else self._bucket(asked))
+
+    def _record(self, asked: Request, action: str, request_id: str, status: int, code: str = "", message: str = "") -> None:
+        """Put a change on record: objects are no rows, so the entry has a transaction of its own."""
+        name = f"obs://{asked.bucket}/{asked.key}".encode(errors="replace").decode()
+        who = asked.account
+        operation = f"{action.rpartition(':')[2].capitalize()}{action.split(':')[1].capitalize()}"
+        named = audit.named([name])
+        entry = audit.Entry(
+            *(time.time_ns() // 1_000_000, request_id, audit.API, who.user_id, who.user_name, "", operation, action, named),
+            *(status, code, message[: audit.MESSAGE_MAX_CHARACTERS]),
+        )
+        try:
+            with self.fleet.database.write() as tx:
+                audit.record(tx, entry)
+        except StoreError as error:
+            _logger.error("a call is not in the audit record", request_id=request_id, operation=operation, cause=str(error))
 
     def _authenticate(self, request: ObjectRequest) -> Account:
         try:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 
-from opencph.iam import READER
-from opencph.iam.users import ACCESS_KEY
+from opencph.iam.policies import Union, policy_of
+from opencph.iam.users import ACCESS_KEY, ROLES_OF_USER
 from opencph.store.database import Database, Query, scalar
-from opencph.store.tables import domains, grants
+from opencph.store.tables import domains
 
-_ROLES: Query[str] = Query(select(grants.c.role).where(grants.c.user_id == bindparam("user_id")), scalar)
 _DOMAINS: Query[str] = Query(select(domains.c.domain_id).order_by(domains.c.name), scalar)
 
 
 class Account(NamedTuple):
-    """The caller, its account, and whether it may change anything: whoever may in one of its projects."""
+    """The caller, its account, and what it may do: whatever it may in one of its projects."""
 
     user_id: str
+    user_name: str
     domain_id: str
     domain_name: str
-    may_write: bool
+    policy: Union
     secret_key: str
 
 
@@ -30,8 +30,8 @@ def account_of(database: Database, access_key: str) -> Account | None:
     key = database.row(ACCESS_KEY, access_key=access_key)
     if key is None:
         return None
-    roles = database.rows(_ROLES, user_id=key.user_id)
-    return Account(key.user_id, key.domain_id, key.domain_name, any(role != READER for role in roles), key.secret_key)
+    policy = Union([policy_of(*role) for role in database.rows(ROLES_OF_USER, user_id=key.user_id)])
+    return Account(key.user_id, key.user_name, key.domain_id, key.domain_name, policy, key.secret_key)
 
 
 def all_accounts(database: Database) -> list[str]:

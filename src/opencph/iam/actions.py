@@ -97,6 +97,16 @@ _SERVICES: Mapping[str, str] = {
 _VERBS: Mapping[str, str] = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
 
 
+def object_action(method: str, bucket: str, key: str) -> str:
+    """The action of a call to object storage."""
+    if key:
+        verbs = {"GET": "get", "HEAD": "get", "DELETE": "delete"}
+        return f"obs:object:{verbs.get(method, 'put')}"
+    if method == "POST":
+        return "obs:object:delete"  # of many
+    return f"obs:bucket:{ {'PUT': 'create', 'DELETE': 'delete'}.get(method, 'list') }"
+
+
 def action_of(operation: str, method: str, path: str) -> str:
     """The action of a route; "" when it has none by name or path, which the tests do not let pass and only `*` allows."""
     if operation in CPH_ACTIONS:
