@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opencph.objects import ObjectError, spooled
@@ -57,6 +57,7 @@ def test_a_bucket_with_objects_is_not_removed(tmp_path: Path) -> None:
     store.remove_bucket("mine")
 
 
+@settings(deadline=None)  # each example syncs to the disk
 @given(st.text(min_size=1, max_size=40).filter(lambda key: "\0" not in key and key.isprintable()))
 def test_any_key_comes_back(key: str) -> None:
     import tempfile
