@@ -363,6 +363,19 @@ def test_a_property_text_is_kept_without_white_space_and_measured_so(operation: 
     assert refused.value.code == "CPS.0078"
 
 
+@pytest.mark.parametrize("operation", [create, change])
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("public_ip.count", -1, "public_ip.count -1: must be 0 to the number of phone addresses"),
+        ("phone_count_per_ip", 0, "phone_count_per_ip 0: must be 1 to the number of phones of the flavor"),
+    ],
+)
+def test_a_limit_that_depends_on_the_flavor_is_said_in_words(operation: Any, path: str, value: int, said: str) -> None:
+    with pytest.raises(CphError, match=said):
+        operation(path, value)
+
+
 def test_the_first_fault_in_the_pages_order_is_answered() -> None:
     body = {**CHANGE, "phone_model_name": "", "image_id": "", "ports": 5}
     with pytest.raises(CphError) as refused:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import bindparam, select, update
 
 from opencph.fleet.generations import NETWORK
-from opencph.fleet.requirements import SHARED
 from opencph.fleet.times import now_ms, utc_text
 from opencph.store import revisions, tables
 from opencph.store.database import Query, command, scalar
@@ -18,6 +17,7 @@ from opencph.wire.bandwidths import (
     UpdateBandwidthResponse,
 )
 from opencph.wire.errors import CphError
+from opencph.wire.server_checks import SHARED
 from opencph.wire.servers import ServerBandWidth
 
 if TYPE_CHECKING:

@@ -30,7 +30,6 @@ Name64 = Annotated[str, Meta(min_length=1, max_length=64)]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 
-OFF_SALE: Literal[0] = 0
 ON_SALE: Literal[1] = 1
 VERSION_1: Literal[0] = 0
 VERSION_2: Literal[1] = 1

@@ -17,6 +17,7 @@ from opencph.fleet.placement import HostRoom
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, scalar
 from opencph.wire.errors import CphError
+from opencph.wire.server_checks import SHARED
 from opencph.wire.servers import (
     BandWidth,
     ChangeCloudPhoneServerRequest,
@@ -28,8 +29,6 @@ from opencph.wire.servers import (
 
 if TYPE_CHECKING:
     from opencph.fleet import Fleet
-
-DEDICATED, SHARED = 0, 1
 
 _PROJECT: BindParameter[str] = bindparam("project_id")
 _HAS_KEYPAIR: Query[str] = Query(

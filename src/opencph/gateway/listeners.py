@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import structlog
 
-from opencph.gateway.relay import Address
+from opencph.gateway.relay import Address, address_text
 from opencph.sockets import do_not_pace
 
 #: Gets the accepted connection (non-blocking) and the address it came in on. Owns the connection.
@@ -114,7 +114,7 @@ class Listeners:
         self._by_fd[sock.fileno()] = address
         self._epoll.register(sock.fileno(), select.EPOLLIN)
         if self._said.pop(address, None) is not None:
-            _logger.info("listening after all", address=_text(address))
+            _logger.info("listening after all", address=address_text(address))
         return True
 
     def _say(self, address: Address, error: OSError) -> None:
@@ -123,7 +123,7 @@ class Listeners:
         if self._said.get(address) != number:
             self._said[address] = number
             advice = _ADVICE.get(number, "see the cause")
-            _logger.warning("cannot listen", address=_text(address), cause=error.strerror or str(error), advice=advice)
+            _logger.warning("cannot listen", address=address_text(address), cause=error.strerror or str(error), advice=advice)
 
     def _retry_later(self) -> None:
         if self._retry is None:
@@ -155,8 +155,3 @@ class Listeners:
                     continue  # the client has gone already
                 connection.setblocking(False)
                 self._wanted[address](connection, address)
-
-
-def _text(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -12,7 +12,7 @@ import asyncssh
 import structlog
 
 from opencph.gateway.bandwidth import Limit
-from opencph.gateway.relay import Address
+from opencph.gateway.relay import Address, address_text
 from opencph.gateway.ssh_forward import Forward, window_bytes
 from opencph.gateway.ssh_guard import KEYS_PER_CONNECTION, Guard
 from opencph.gateway.ssh_lane import DATA_BYTES, Lane, LaneConnection
@@ -122,7 +122,7 @@ class Connection(asyncssh.SSHServer):
             return
         for forward in list(self._connection.lane.forwards.values()):
             if entrance.target(*forward.asked) != forward.target:
-                _logger.info("forward cut: the phone is gone", address=self._ip, to=_text(forward.asked))
+                _logger.info("forward cut: the phone is gone", address=self._ip, to=address_text(forward.asked))
                 forward.cut()
 
     # --- asyncssh.SSHServer ----------------------------------------
@@ -190,7 +190,8 @@ class Connection(asyncssh.SSHServer):
         if target is None:
             self._tell("forward refused", asked, "not a phone or an access address of this server")
             raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"{_text(asked)} is not a phone or an access address of this server"
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED,
+                f"{address_text(asked)} is not a phone or an access address of this server",
             )
         assert self._connection is not None
         forwards = len(self._connection.lane.forwards) + self._opening
@@ -218,7 +219,7 @@ class Connection(asyncssh.SSHServer):
         self._told += 1
         if self._told <= TOLD_PER_CONNECTION:
             more = {"more": "is not told"} if self._told == TOLD_PER_CONNECTION else {}
-            _logger.info(event, address=self._ip, peer=self._peer, to=_text(asked), cause=cause, **more)
+            _logger.info(event, address=self._ip, peer=self._peer, to=address_text(asked), cause=cause, **more)
 
 
 async def _connect(target: Address) -> socket.socket:
@@ -235,7 +236,3 @@ async def _connect(target: Address) -> socket.socket:
             sock.close()
         raise
     return sock
-
-
-def _text(address: Address) -> str:
-    return f"{address[0]}:{address[1]}"

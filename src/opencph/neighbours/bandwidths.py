@@ -25,10 +25,10 @@ from opencph.wire.eip import (
     UpdateBandwidthRequest,
 )
 from opencph.wire.eip_checks import BAD_BANDWIDTH, CHARGE_MODES, PER, SHARED_SIZE_MIN_MBIT, WHOLE
+from opencph.wire.server_checks import DEDICATED, SHARED
 from opencph.wire.service_errors import network_error
 
 NOT_FOUND, IN_USE = "VPC.0306", "VPC.0313"
-DEDICATED, SHARED = 0, 1
 
 _b, _e, _g = tables.bandwidths.c, tables.eips.c, tables.generations.c
 #: An EIP has the bandwidth of the server that holds it, else its own.

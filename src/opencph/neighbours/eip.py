@@ -21,7 +21,7 @@ from opencph.fleet.statuses import ServerStatus
 from opencph.fleet.times import now_ms
 from opencph.iam import Caller
 from opencph.neighbours import bandwidths
-from opencph.neighbours.bandwidths import DEDICATED, EFFECTIVE_ID, EIPS_WITH_SERVER, SHARED
+from opencph.neighbours.bandwidths import EFFECTIVE_ID, EIPS_WITH_SERVER
 from opencph.neighbours.paging import Page
 from opencph.store import revisions, tables
 from opencph.store.database import Query, Transaction, command, scalar
@@ -36,6 +36,7 @@ from opencph.wire.eip import (
 )
 from opencph.wire.eip_checks import BAD_BANDWIDTH, BAD_EIP, PER, WHOLE
 from opencph.wire.errors import CphError
+from opencph.wire.server_checks import DEDICATED, SHARED
 from opencph.wire.service_errors import network_error
 
 NOT_FOUND, ALREADY_BOUND, PORT_TAKEN, STILL_BOUND = "VPC.0504", "VPC.0510", "VPC.0511", "VPC.0517"

@@ -120,18 +120,18 @@ class Fields:
         """A mandatory UUID, in lower case."""
         return self.text(field, code, empty=empty, pattern=UUID, rule=UUID_RULE).lower()
 
-    def integer(self, field: str, code: str, low: int, high: int, *, empty: str | None = None) -> int:
-        """A mandatory whole number from `low` to `high`."""
+    def integer(self, field: str, code: str, low: int, high: int, *, empty: str | None = None, limit: str | None = None) -> int:
+        """A mandatory whole number from `low` to `high`. `limit` says in words what is the most, where `high` is not the rule."""
         value = self._required(field, empty or code)
         if isinstance(value, bool) or not isinstance(value, int):
             raise CphError(code, f"{self.name(field)} must be an integer, not {kind(value)}")
         if not low <= value <= high:
-            raise CphError(code, f"{self.name(field)} {value}: must be {low} to {high}")
+            raise CphError(code, f"{self.name(field)} {value}: must be {low} to {limit or high}")
         return value
 
-    def optional_integer(self, field: str, code: str, low: int, high: int) -> int | None:
+    def optional_integer(self, field: str, code: str, low: int, high: int, *, limit: str | None = None) -> int | None:
         """A whole number that may be left out."""
-        return self.integer(field, code, low, high) if self.given(field) else None
+        return self.integer(field, code, low, high, limit=limit) if self.given(field) else None
 
     def choice(self, field: str, code: str, choices: Collection[int]) -> int:
         """A mandatory number out of a few."""

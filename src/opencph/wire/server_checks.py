@@ -147,7 +147,7 @@ def _availability_zone(fields: Fields) -> str | None:
 
 
 def _phone_count_per_ip(fields: Fields) -> int | None:
-    return fields.optional_integer("phone_count_per_ip", "CPS.0024", 1, PHONES_MAX)
+    return fields.optional_integer("phone_count_per_ip", "CPS.0024", 1, PHONES_MAX, limit="the number of phones of the flavor")
 
 
 def _enterprise(fields: Fields) -> str | None:
@@ -233,7 +233,7 @@ def _public_ip(fields: Fields) -> PublicIp:
             raise CphError("CPS.0239", f"{fields.name('ids')}[{number}] {shown(eip_id)} {UUID_RULE}")
     wish = fields.optional_nested("eip", "CPS.0239")
     eip = None if wish is None else Eip(type=wish.word("type", "CPS.0239", EIP_TYPES))
-    count = fields.optional_integer("count", "CPS.0238", 0, PHONES_MAX)
+    count = fields.optional_integer("count", "CPS.0238", 0, PHONES_MAX, limit="the number of phone addresses")
     if ids and eip is not None:
         raise CphError("CPS.0238", f"{fields.path}: give either ids (an existing EIP) or eip (one to be assigned), not both")
     if ids and count not in (None, 1):
