@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import huaweicloudsdkcph.v1 as cph
 import pytest
+from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 
 from api.test_operations import HEX_ID, UNKNOWN, client, make_normal, refused
 
@@ -136,6 +137,8 @@ def test_another_flavor_is_ordered(service: Service, client: Any, server_id: str
         }
         return cph.ChangeCloudPhoneServerModelRequest(body={**body, **changes})
 
+    with pytest.raises(ClientRequestException, match="CPS.0016"):
+        client.change_cloud_phone_server_model(order(server_id="x"))
     call = client.change_cloud_phone_server_model
     assert refused(call, order()).error_code == "CPS.0089"  # it has these flavors already
     assert refused(call, order(server_id=UNKNOWN)).error_code == "CPS.0015"
@@ -162,8 +165,8 @@ def test_a_bare_server_is_bought_and_shown(service: Service, client: Any) -> Non
         }
         return cph.CreateCloudPhoneSingleServerRequest(body={**body, **changes})
 
+    bought = client.create_cloud_phone_single_server(bare())
     call = client.create_cloud_phone_single_server
-    bought = call(bare())
     assert bought.order_id and bought.product_id
     shown = client.show_cloud_phone_server_detail(cph.ShowCloudPhoneServerDetailRequest(server_id=bought.server_ids[0]))
     assert (shown.server_name, shown.status, shown.phone_model_name) == ("bare", 1, "")

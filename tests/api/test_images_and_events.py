@@ -118,7 +118,9 @@ def test_events_are_listed_authorized_and_put_off(client: Any, event_id: str) ->
     redeploy = authorize(authorization_type="redeploy", not_before=stamp(7200))
     assert refused(wrong, redeploy).error_code == "CPS.0174"
     planned = stamp(7200)
-    assert HEX_ID.fullmatch(wrong(authorize(authorization_type="maintenance", not_before=planned)).request_id)
+    assert HEX_ID.fullmatch(
+        client.authorize_scheduled_event(authorize(authorization_type="maintenance", not_before=planned)).request_id
+    )
     (event,) = client.list_scheduled_events(cph.ListScheduledEventsRequest(event_id=event_id)).scheduled_events
     assert (event.state, event.authorization_type, event.not_before) == ("scheduled", "maintenance", planned)
     later = stamp(9000)
