@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from opencph.network_claim import rival, suggestion
 from opencph.preparation import StartError, check_port_is_free
 from opencph.settings import Settings
 from opencph.store.networks import IPV6_BLOCK
@@ -139,6 +140,10 @@ def _addresses(settings: Settings) -> Finding:
         except OSError as error:
             fix = f"sudo ip route add local {network} dev lo"
             return Finding("addresses", "missing", f"cannot listen on {address}: {error.strerror}", fix)
+    other = rival(settings)
+    if other is not None:
+        found = f"another OpenCPH (process {other.pid}) on this machine uses {other.network}"
+        return Finding("addresses", "missing", found, f"stop it, or set {suggestion(settings)}")
     return Finding("addresses", "ok", f"{network} can be listened on")
 
 

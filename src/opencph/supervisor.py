@@ -26,6 +26,7 @@ import structlog
 
 import opencph
 from opencph import log
+from opencph.network_claim import NetworkTakenError, claim
 from opencph.preparation import (
     OnlyOne,
     StartError,
@@ -343,11 +344,14 @@ def up(settings: Settings) -> int:
     """Run everything until SIGINT or SIGTERM. Returns the exit status; says in one sentence why it could not start."""
     supervisor: Supervisor | None = None
     try:
+        if not settings.run_directory.exists():
+            check_port_is_free(settings)  # before anything is made; later `OnlyOne` knows better why a port is taken
         prepare_directories(settings)
         log.configure(settings.log_level, process="up", directory=settings.log_directory)
         log.rotate(settings.log_directory)
         OnlyOne(settings)
         check_port_is_free(settings)
+        network = claim(settings)  # until this process and its parts have ended
         supervisor = Supervisor(settings)
         supervisor.in_child("prepare", lambda: prepare_database(settings), meanwhile=lambda: _import_parts(settings))
         gc.collect()
@@ -362,7 +366,8 @@ def up(settings: Settings) -> int:
             _announce(settings, endpoint)
         supervisor.watch()
         supervisor.stop()
-    except (StartError, OSError) as error:
+        network.close()
+    except (StartError, NetworkTakenError, OSError) as error:
         print(f"opencph cannot start: {_sentence(error)}", file=sys.stderr)
         if supervisor is not None:
             supervisor.stop()
@@ -380,10 +385,11 @@ def _announce(settings: Settings, endpoint: str) -> None:
 def run_alone(name: str, settings: Settings) -> int:
     """`opencph api|worker|gateway`: one part in this process, beside others that share its database."""
     try:
-        prepare_directories(settings)
-        log.configure(settings.log_level, process=name, directory=settings.log_directory)
         if name == "api":
             check_port_is_free(settings)
+        network = None if name == "api" else claim(settings)  # an api opens none of those addresses
+        prepare_directories(settings)
+        log.configure(settings.log_level, process=name, directory=settings.log_directory)
         prepare_database(settings)
 
         def ready(endpoint: str = "") -> None:
@@ -392,6 +398,8 @@ def run_alone(name: str, settings: Settings) -> int:
             print(f"ready {endpoint or name}", flush=True)
 
         run_part(name, settings, ready)
+        if network is not None:
+            network.close()
     except KeyboardInterrupt:
         return 0
     except Exception as error:

@@ -78,9 +78,10 @@ class UpError(Exception):
 class RunningCph:
     """A running `opencph up`."""
 
-    def __init__(self, process: subprocess.Popen[str], data: Path, started: float) -> None:
+    def __init__(self, process: subprocess.Popen[str], data: Path, network: str, started: float) -> None:
         self.process = process
         self.data = data
+        self.network = network
         self.started = started
         self.endpoint = ""
         self.ready_seconds = 0.0
@@ -157,7 +158,7 @@ def start_up(
         text=True,
         env=environment,
     )
-    return RunningCph(process, data, started)
+    return RunningCph(process, data, network, started)
 
 
 @contextmanager

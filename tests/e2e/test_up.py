@@ -114,6 +114,41 @@ def test_a_taken_port_is_refused(start: StartUp) -> None:
     )
 
 
+def test_a_taken_port_leaves_nothing_in_a_directory_that_was_new(start: StartUp, directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused(start("--listen", f"127.0.0.1:{taken.getsockname()[1]}", data=directory / "new", wait=False))
+    assert not (directory / "new").exists()
+
+
+def test_a_second_installation_on_the_same_addresses_is_refused_until_the_first_is_gone(start: StartUp, directory: Path) -> None:
+    first = start()
+    said = refused(start(data=directory / "second", wait=False))
+    assert said.startswith(
+        f"opencph cannot start: another OpenCPH (process {first.process.pid}) on this machine uses the addresses "
+    )
+    assert "OPENCPH_NETWORK=127." in said
+    environment = {**os.environ, "OPENCPH_NETWORK": first.network}
+    command = [sys.executable, "-m", "opencph", "doctor", "--data", str(directory / "second"), "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False, env=environment).stdout)
+    (found,) = [finding for finding in told["findings"] if finding["name"] == "addresses"]
+    assert found["state"] == "missing" and f"process {first.process.pid}" in found["found"]
+    for part in ("worker", "gateway"):
+        done = subprocess.run(
+            [sys.executable, "-m", "opencph", part, "--data", str(directory / "second")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert done.returncode == 1 and "OPENCPH_NETWORK=127." in done.stderr
+    first.process.kill()
+    first.process.wait()
+    second = start(data=directory / "second")
+    assert answers(second)
+    assert second.stop() == 0
+    assert start().stop() == 0  # and what the killed one left of itself ends with its next stop
+
+
 def test_an_address_of_another_machine_is_refused(start: StartUp) -> None:
     said = refused(start("--listen", "192.0.2.1:8580", wait=False))
     assert "192.0.2.1 is not an address of this machine" in said
