@@ -36,6 +36,7 @@ from huaweicloudsdkcph.v1 import (
 )
 
 from e2e.running import StartUp
+from e2e.test_up import answers, part
 from opencph.testing import PHONES_PER_SERVER, RunningCph, change, purchase
 
 Eventually = Callable[[Callable[[], bool], str], None]
@@ -140,6 +141,46 @@ def test_buy_use_and_change_a_server(user: User) -> None:
     fresh = user.connect(phones[0].phone_id)
     assert user.adb("-s", fresh, "shell", "getprop", "sys.prop.writephonenum") == "13666666666"
     assert user.adb("-s", fresh, "shell", f"cat {FILE} 2>/dev/null || echo gone") == "gone"
+
+
+@pytest.mark.parametrize("name", ["api", "gateway"])
+def test_a_change_goes_on_while_a_part_is_killed_and_started_again(user: User, name: str) -> None:
+    server_id = user.buy("killed")
+    before = {phone.phone_id for phone in user.phones(server_id)}
+    worker, killed = part(user.cph, "worker"), part(user.cph, name)
+    assert worker is not None and killed is not None
+    worker.suspend()  # so that the change is under way for sure when the part dies
+    try:
+        request = ChangeCloudPhoneServerRequest(server_id=server_id, body=change(user.known))
+        job_id = user.client.change_cloud_phone_server(request).job_id
+        assert user.server(server_id).status == 3
+        killed.kill()
+    finally:
+        worker.resume()
+
+    def back() -> bool:
+        now = part(user.cph, name)
+        return now is not None and now.pid != killed.pid and answers(user.cph)
+
+    user.eventually(back, f"{name} back")
+    assert user.finish(job_id).status == 2
+    after = user.phones(server_id)
+    assert user.server(server_id).status == 5
+    assert len(after) == 20 and not before & {phone.phone_id for phone in after}
+
+    def reached() -> bool:
+        (access,) = [info for info in user.phone(after[0].phone_id).access_infos if info.type == "adb"]
+        try:
+            socket.create_connection((access.server_ip, access.access_port), timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    user.eventually(reached, "the new phones' addresses are served")
+    for phone in (after[0], after[-1]):
+        assert user.adb("-s", user.connect(phone.phone_id), "shell", "echo here") == "here"
+    homes = user.cph.data / "builtin"
+    user.eventually(lambda: len([home for home in homes.iterdir() if home.name != ".trash"]) == 1, "the old generation is gone")
 
 
 def test_the_detail_of_a_phone_has_every_field_of_the_page_with_its_type(user: User) -> None:

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,18 @@ def snippet(language: str, containing: str) -> str:
     return str(text)
 
 
+def lines(below: str) -> list[str]:
+    """The lines to type below a heading."""
+    section = PAGE.read_text().partition(f"\n## {below}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^    (.+)$", section, re.MULTILINE)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def run(home: Path, *command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "HOME": str(home)}, check=False)
     assert done.returncode == 0, done.stderr
@@ -33,6 +47,46 @@ def test_the_sdk_script_buys_a_server_and_says_how_to_connect(start: StartUp, di
     start(data=directory / ".local/share/opencph")
     said = run(directory, sys.executable, "-c", snippet("python", "CphClient"))
     assert re.fullmatch(r"(\S+ adb connect 127\.[0-9.]+:[0-9]+\n){3}", said)
+
+
+def test_the_lines_for_adb_and_ssh_work_with_what_the_api_answers(
+    start: StartUp, directory: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], bool], str], None]
+) -> None:
+    for program in ("adb", "ssh"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program}: see the Makefile's PEERS")
+    known = start(data=directory / ".local/share/opencph").credentials
+    after = 'print(json.dumps([info.to_dict() for info in detail.access_infos] + [{"private_key_file": c["private_key_file"]}]))'
+    said = run(directory, sys.executable, "-c", f"{snippet('python', 'CphClient')}{after}")
+    infos = {info.get("type", ""): info for info in json.loads(said.splitlines()[-1])}
+    assert f"adb connect {infos['adb']['server_ip']}:{infos['adb']['access_port']}" in said
+    facts = {name: str(value) for name, value in {**known, **infos["adb"], "public_ip": infos["web"]["public_ip"]}.items()}
+
+    def typed(line: str) -> str:
+        return re.sub(r"<(\w+)>", lambda found: facts[found[1]], line).replace("6520", tunnel_port)
+
+    tunnel_port = str(free_port())
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port()))
+    monkeypatch.chdir(directory)
+    (directory / "photo.jpg").write_bytes(b"a photo")
+    connect, model, push, screenshot = (typed(line) for line in lines("With adb"))
+    tunnel_line, through = (typed(line) for line in lines("With adb through an SSH tunnel, as from outside"))
+    # nobody is there to accept the host key, and nobody's list of hosts shall grow
+    unasked = f" -o StrictHostKeyChecking=no -o UserKnownHostsFile={directory}/known_hosts"
+    tunnel = subprocess.Popen(["sh", "-c", f"exec {tunnel_line}{unasked}"], stderr=subprocess.DEVNULL)
+    try:
+        assert run(directory, "sh", "-c", connect).startswith("connected to ")
+        assert run(directory, "sh", "-c", model).strip()
+        run(directory, "sh", "-c", push)
+        run(directory, "sh", "-c", screenshot)
+        assert (directory / "screen.png").read_bytes().startswith(b"\x89PNG")
+        eventually(lambda: run(directory, "sh", "-c", through).startswith("connected to "), "the tunnel")
+        shell = f"adb -s 127.0.0.1:{tunnel_port} shell cat /sdcard/Download/photo.jpg"
+        assert run(directory, "sh", "-c", shell) == "a photo"
+    finally:
+        tunnel.terminate()
+        tunnel.wait()
+        subprocess.run(["adb", "kill-server"], check=False, stderr=subprocess.DEVNULL)
 
 
 def test_the_token_script_lists_phones(start: StartUp, directory: Path) -> None:
