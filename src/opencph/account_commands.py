@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,26 @@ def set_password(database: Database, name: str, password_file: str | None) -> di
 def add_project(database: Database, name: str) -> dict[str, str]:
     """Make a project."""
     return {"project": name, "project_id": administration.add_project(database, name)}
+
+
+def quota(
+    database: Database, settings: Settings, project: str, given: Mapping[str, int | None], reset: bool
+) -> list[dict[str, str | int]]:
+    """Set what is given, or reset; then every limit of the project and whose it is."""
+    limits = {resource: limit for resource, limit in given.items() if limit is not None}
+    if reset:
+        administration.reset_quotas(database, project)
+    if limits:
+        administration.set_quotas(database, project, limits)
+    own = administration.list_quotas(database, project)
+    return [
+        {
+            "resource": resource,
+            "limit": own.get(resource, getattr(settings, f"quota_{resource}")),
+            "from": "this project" if resource in own else f"OPENCPH_QUOTA_{resource.upper()}",
+        }
+        for resource in given
+    ]
 
 
 def add_key(database: Database, user: str) -> dict[str, str]:

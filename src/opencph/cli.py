@@ -318,6 +318,27 @@ def disable_project(project: Project, data: Data = None, database: Database = No
     _account(lambda do, db: do.administration.enable_project(db, project, False), data, database, config)
 
 
+Limit = Annotated[int | None, typer.Option(metavar="N", min=0, max=2**53, help="The limit from now on.")]
+
+
+@projects.command("quota")
+def project_quota(
+    project: Project,
+    servers: Limit = None,
+    phones: Limit = None,
+    eips: Limit = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Let the settings hold again.")] = False,
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Show what a project may have in all, or set it for this project."""
+    settings = _settings(data, None, database, None, config)
+    given = {"servers": servers, "phones": phones, "eips": eips}
+    _account(lambda do, db: do.quota(db, settings, project, given, reset), data, database, config, json)
+
+
 @keys.command("list")
 def list_keys(data: Data = None, database: Database = None, config: Config = None, json: Json = False) -> None:
     """List access keys, without their secrets."""

@@ -48,9 +48,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "127.64.0.0/10"
     ssh_port: Annotated[int, describe("TCP port of the SSH gateway on every public address.", ge=1, le=65535)] = 8522
     catalogue: Annotated[str, describe("TOML file with flavors, images and hosts of your own; see docs/catalogue.md.")] = ""
-    quota_servers: Annotated[int, describe("Servers a new project may have.", ge=0)] = 200
-    quota_phones: Annotated[int, describe("Phones a new project may have.", ge=0)] = 10_000
-    quota_eips: Annotated[int, describe("Public addresses a new project may have.", ge=0)] = 200
+    quota_servers: Annotated[
+        int, describe("Servers a project may have, unless `opencph projects quota` says otherwise for it.", ge=0)
+    ] = 200
+    quota_phones: Annotated[
+        int, describe("Phones a project may have, unless `opencph projects quota` says otherwise for it.", ge=0)
+    ] = 10_000
+    quota_eips: Annotated[
+        int, describe("Public addresses a project may have, unless `opencph projects quota` says otherwise for it.", ge=0)
+    ] = 200
     host_phones: Annotated[int, describe("Phones this machine may run in all.", ge=0)] = 10_000
     host_servers: Annotated[int, describe("Cloud phone servers this machine may run in all.", ge=0)] = 400
     boots_at_once: Annotated[int, describe("Phones that may boot at the same time on one host.", ge=1)] = 200

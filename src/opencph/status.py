@@ -132,15 +132,20 @@ CAPACITY = Query(
     Used,
 )
 _used = {
-    "servers": select(func.count()).select_from(generations).where(generations.c.project_id == quotas.c.project_id),
-    "phones": select(func.coalesce(func.sum(generations.c.phone_count), 0)).where(generations.c.project_id == quotas.c.project_id),
-    "eips": select(func.count()).select_from(eips).where(eips.c.project_id == quotas.c.project_id),
+    "servers": select(func.count()).select_from(generations).where(generations.c.project_id == projects.c.project_id),
+    "phones": select(func.coalesce(func.sum(generations.c.phone_count), 0)).where(
+        generations.c.project_id == projects.c.project_id
+    ),
+    "eips": select(func.count()).select_from(eips).where(eips.c.project_id == projects.c.project_id),
 }
 QUOTA = {
     resource: Query(
-        select(projects.c.name, used.correlate(quotas).scalar_subquery(), quotas.c.quota_limit)
-        .select_from(quotas.join(projects, projects.c.project_id == quotas.c.project_id))
-        .where(quotas.c.resource == resource)
+        select(
+            projects.c.name,
+            used.correlate(projects).scalar_subquery(),
+            func.coalesce(quotas.c.quota_limit, bindparam("setting")),
+        )
+        .select_from(projects.outerjoin(quotas, (projects.c.project_id == quotas.c.project_id) & (quotas.c.resource == resource)))
         .order_by(projects.c.name),
         Used,
     )
@@ -167,7 +172,9 @@ def read_status(settings: Settings) -> Status:
                 jobs_failed_24h=tx.rows(JOBS_FAILED, since=now - RECENT_MS),
                 capacity=[used._replace(name=f"phones on {used.name}") for used in tx.rows(CAPACITY)],
                 quota=[
-                    used._replace(name=f"{resource} of {used.name}") for resource, query in QUOTA.items() for used in tx.rows(query)
+                    used._replace(name=f"{resource} of {used.name}")
+                    for resource, query in QUOTA.items()
+                    for used in tx.rows(query, setting=getattr(settings, f"quota_{resource}"))
                 ],
             )
     finally:

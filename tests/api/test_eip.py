@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import huaweicloudsdkeip.v2 as eip
 import pytest
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, delete, insert, update
 
 from api.vendor_clients import client_of, refused
 from opencph.fleet import generations
@@ -244,13 +244,13 @@ def test_bandwidths_have_limits(client: Any) -> None:
 
 def test_the_quota_of_eips_holds_here_too(client: Any, service: Service) -> None:
     quotas = tables.quotas
-    mine = (quotas.c.project_id == service.project_id, quotas.c.resource == "eips")
+    mine = {"project_id": service.project_id, "resource": "eips"}
     database = open_database(service.database_url)
     with database.write() as tx:
-        tx.run(command(update(quotas).where(*mine).values(quota_limit=0)))
+        tx.run(command(insert(quotas).values(**mine, quota_limit=0)))
     try:
         assert "eips" in refused(client.create_publicip, creation(), 409, "VPC.0521")
     finally:
         with database.write() as tx:
-            tx.run(command(update(quotas).where(*mine).values(quota_limit=100_000)))
+            tx.run(command(delete(quotas)))
         database.close()

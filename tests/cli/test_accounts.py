@@ -11,10 +11,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from opencph.cli import app
+from opencph.fleet import open_fleet, quotas
 from opencph.iam.auth import Authenticator
 from opencph.iam.users import ACCESS_KEY, GRANT, USERS_BY_NAME, check_password
 from opencph.preparation import prepare_database, prepare_directories
 from opencph.settings import Settings
+from opencph.status import read_status
 from opencph.store.database import open_database
 
 Run = Callable[..., Result]
@@ -163,3 +165,29 @@ def test_every_change_is_in_the_audit_record(run: Run) -> None:
 def test_without_an_installation_the_commands_say_what_to_do(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["users", "list", "--data", str(tmp_path / "nowhere")])
     assert done.exit_code == 1 and "opencph up" in done.output
+
+
+def test_a_projects_quota_is_the_settings_until_it_is_set_and_again_after_a_reset(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def limits(*arguments: str) -> dict[str, int]:
+        return {line["resource"]: line["limit"] for line in shown(run, "projects", "quota", "cn-east-3", *arguments)}
+
+    assert limits() == {"servers": 200, "phones": 10_000, "eips": 200}
+    monkeypatch.setenv("OPENCPH_QUOTA_PHONES", "77")  # changed after the first start
+    assert limits() == {"servers": 200, "phones": 77, "eips": 200}
+    settings = Settings.load({"data": tmp_path / "data"})
+    assert {used.name: used.limit for used in read_status(settings).quota}["phones of cn-east-3"] == 77
+    fleet = open_fleet(settings)
+    (project,) = shown(run, "projects", "list")
+    with fleet.database.read() as tx:
+        assert quotas.limits(tx, fleet, project["project_id"]) == (200, 77, 200)
+    assert limits("--phones", "5", "--eips", "0") == {"servers": 200, "phones": 5, "eips": 0}
+    assert {used.name: used.limit for used in read_status(settings).quota}["phones of cn-east-3"] == 5
+    with fleet.database.read() as tx:
+        assert quotas.limits(tx, fleet, project["project_id"]) == (200, 5, 0)
+    fleet.close()
+    assert limits("--reset") == {"servers": 200, "phones": 77, "eips": 200}
+    assert "there is no project" in run("projects", "quota", "nowhere", status=1).output
+    entries = shown(run, "audit")
+    assert [entry["operation"] for entry in entries][-2:] == ["SetQuota", "ResetQuota"]

@@ -12,6 +12,7 @@ import secrets
 import string
 import time
 import uuid
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -20,7 +21,7 @@ from opencph.iam import audit
 from opencph.iam.policies import ROLES, parse
 from opencph.iam.users import hash_password
 from opencph.store.database import Database, Query, StoreConflictError, Transaction, Value, command, scalar, tuple_row
-from opencph.store.tables import access_keys, domains, grants, policies, projects, subnets, users, vpcs
+from opencph.store.tables import access_keys, domains, grants, policies, projects, quotas, subnets, users, vpcs
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 PASSWORD_MIN_CHARACTERS, PASSWORD_MAX_CHARACTERS = 8, 128
@@ -104,6 +105,13 @@ _ENABLE_USER = command(update(users).where(users.c.name == bindparam("of")).valu
 _REMOVE_GRANTS = command(delete(grants).where(grants.c.user_id == bindparam("of")))
 _REMOVE_KEYS = command(delete(access_keys).where(access_keys.c.user_id == bindparam("of")))
 _REMOVE_USER = command(delete(users).where(users.c.user_id == bindparam("of")))
+_QUOTAS = Query(
+    select(quotas.c.resource, quotas.c.quota_limit).where(quotas.c.project_id == bindparam("of")).order_by(quotas.c.resource),
+    tuple_row,
+)
+_REMOVE_QUOTA = command(delete(quotas).where(quotas.c.project_id == bindparam("of"), quotas.c.resource == bindparam("resource")))
+_RESET_QUOTAS = command(delete(quotas).where(quotas.c.project_id == bindparam("of")))
+_ADD_QUOTA = command(insert(quotas).values({name: bindparam(name) for name in ("project_id", "resource", "quota_limit")}))
 _ADD_PROJECT = command(
     insert(projects).values({name: bindparam(name) for name in ("project_id", "domain_id", "name")} | {"enabled": 1})
 )
@@ -239,6 +247,30 @@ def enable_project(database: Database, project: str, on: bool) -> None:
         project_id = _project(tx, project)
         tx.run(_ENABLE_PROJECT, of=project_id, on=int(on))
         _record(tx, "EnableProject" if on else "DisableProject", project, project_id=project_id)
+
+
+def list_quotas(database: Database, project: str) -> dict[str, int]:
+    """The limits that were set for a project, by resource; for what is not here the settings hold."""
+    with database.read() as tx:
+        return {str(resource): int(str(limit)) for resource, limit in tx.rows(_QUOTAS, of=_project(tx, project))}
+
+
+def set_quotas(database: Database, project: str, limits: Mapping[str, int]) -> None:
+    """Set limits of a project (servers, phones, eips). What it has already stays, also beyond them."""
+    with database.write() as tx:
+        project_id = _project(tx, project)
+        for resource, limit in limits.items():
+            tx.run(_REMOVE_QUOTA, of=project_id, resource=resource)
+            tx.run(_ADD_QUOTA, project_id=project_id, resource=resource, quota_limit=limit)
+        _record(tx, "SetQuota", project, project_id=project_id)
+
+
+def reset_quotas(database: Database, project: str) -> None:
+    """Let the settings hold for a project again."""
+    with database.write() as tx:
+        project_id = _project(tx, project)
+        tx.run(_RESET_QUOTAS, of=project_id)
+        _record(tx, "ResetQuota", project, project_id=project_id)
 
 
 # --- access keys ----------------------------------------

@@ -149,9 +149,6 @@ def bootstrap(database: Database, settings: Settings) -> None:
         _insert(tx, "access_keys", access_key=access_key, secret_key=secret_key, user_id=user_id, enabled=1, **made)
         token_key = base64.b64encode(secrets.token_bytes(32)).decode()
         _insert(tx, "signing_keys", name=TOKEN_KEY_NAME, secret=token_key, **made)
-        limits = {"servers": settings.quota_servers, "phones": settings.quota_phones, "eips": settings.quota_eips}
-        for resource, limit in limits.items():
-            _insert(tx, "quotas", **project, resource=resource, quota_limit=limit)
         cidr = str(networks.servers)
         _insert(tx, "vpcs", **project, vpc_id=vpc_id, name=VPC_NAME, cidr=cidr, **made)
         _insert(
