@@ -243,6 +243,7 @@ def _render(now: Status) -> list[RenderableType]:
         if kind not in {process.kind for process in now.processes}:
             parts.add_row(f"[red]{kind}[/]", "[red]not running[/]", "", "")
     shown: list[RenderableType] = [f"database {now.database}", parts]
+    shown += [f"[red]the {one.kind} (pid {one.pid}) {escape(one.missing)}[/]" for one in now.processes if one.missing]
     if now.newest_servers:
         title = (
             f"Servers ({now.servers})" if now.servers <= SHOWN_AT_MOST else f"Servers (the newest {SHOWN_AT_MOST} of {now.servers})"

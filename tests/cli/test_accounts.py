@@ -17,6 +17,7 @@ from opencph.iam.users import ACCESS_KEY, GRANT, USERS_BY_NAME, check_password
 from opencph.preparation import prepare_database, prepare_directories
 from opencph.settings import Settings
 from opencph.status import read_status
+from opencph.store import processes
 from opencph.store.database import open_database
 
 Run = Callable[..., Result]
@@ -191,3 +192,14 @@ def test_a_projects_quota_is_the_settings_until_it_is_set_and_again_after_a_rese
     assert "there is no project" in run("projects", "quota", "nowhere", status=1).output
     entries = shown(run, "audit")
     assert [entry["operation"] for entry in entries][-2:] == ["SetQuota", "ResetQuota"]
+
+
+def test_status_shows_what_a_gateway_cannot_open(run: Run, tmp_path: Path) -> None:
+    database = database_of(tmp_path)
+    process_id = processes.register(database, "gateway")
+    processes.applied(database, process_id, 1, "cannot listen on [fd00::7f40:2]:10000: another program")
+    assert "cannot listen on [fd00::7f40:2]:10000: another program" in run("status", status=1).output
+    assert "cannot listen on" in run("status", "--json", status=1).output
+    processes.applied(database, process_id, 2)
+    assert "cannot listen" not in run("status", status=1).output
+    database.close()

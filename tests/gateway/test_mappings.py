@@ -193,8 +193,11 @@ def test_a_taken_port_is_said_and_tried_again(network: Network, gateway: Start, 
     assert Client(vip, 10001).line() == f"{phone}:20000"
     running.serves()
     assert "cannot listen" in running.log.read_text()
+    (told,) = processes.alive(network.database, "gateway")
+    assert told.missing.startswith(f"cannot listen on {vip}:10000: ") and "another program listens there" in told.missing
     squatter.close()
     wait_until(lambda: _greets(vip, 10000) == f"{phone}:5555", "the port after all")
+    wait_until(lambda: processes.alive(network.database, "gateway")[0].missing == "", "the report is of now")
 
 
 def _greets(ip: str, port: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -23,6 +24,8 @@ BACKLOG = 4096
 #: Connections taken from one listener before the next listener has its turn.
 ACCEPTS_PER_TURN = 16
 RETRY_SECONDS = 1.0
+#: Addresses that a report of what is missing names.
+SHOWN_MISSING = 3
 #: A pause in accepting when the process has no descriptors left; connections wait in the kernel meanwhile.
 NO_DESCRIPTORS_SECONDS = 0.5
 
@@ -58,6 +61,17 @@ class Listeners:
     def missing(self) -> list[Address]:
         """Addresses that are wanted and cannot be opened at the moment."""
         return [address for address in self._wanted if address not in self._open]
+
+    def trouble(self) -> str:
+        """What is missing, in words for people: how many, some of them, why and what to do. Empty when nothing is."""
+        missing = self.missing
+        if not missing:
+            return ""
+        number = self._said.get(missing[0], 0)
+        why = f"{os.strerror(number)}; {_ADVICE.get(number, 'see the log')}" if number else "see the log"
+        named = ", ".join(map(address_text, missing[:SHOWN_MISSING]))
+        more = f" and {len(missing) - SHOWN_MISSING} more" if len(missing) > SHOWN_MISSING else ""
+        return f"cannot listen on {named}{more}: {why}"
 
     def want(self, address: Address, on_accept: OnAccept) -> None:
         """Listen there from now on; when that cannot be, say so in the log and go on trying."""

@@ -116,7 +116,14 @@ async def _serve_alone(settings: Settings, database: Database, ready: Callable[[
         tunnels.apply(routes)
         _logger.info("network applied", servers=len(routes), mappings=len(serving), missing=len(listeners.missing))
 
-    follower = _Follower(database, lambda routes: asyncio.run_coroutine_threadsafe(apply(routes), loop).result())
+    async def trouble() -> str:
+        return listeners.trouble()
+
+    follower = _Follower(
+        database,
+        lambda routes: asyncio.run_coroutine_threadsafe(apply(routes), loop).result(),
+        lambda: asyncio.run_coroutine_threadsafe(trouble(), loop).result(),
+    )
     following = asyncio.create_task(follower.run(stop.set))
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -139,9 +146,10 @@ async def _serve_alone(settings: Settings, database: Database, ready: Callable[[
 class _Follower:
     """A thread that reads the network whenever its revision changes, has it applied, and says so in `processes`."""
 
-    def __init__(self, database: Database, apply: Callable[[list[Route]], None]) -> None:
+    def __init__(self, database: Database, apply: Callable[[list[Route]], None], trouble: Callable[[], str]) -> None:
         self._database = database
         self._apply = apply
+        self._trouble = trouble
         self._process_id = processes.new_process_id("gateway")
         self.applied = asyncio.Event()
         self.ending = threading.Event()
@@ -194,6 +202,7 @@ class _Follower:
             processes.remove(database, self._process_id)
 
     def _report(self, revision: int) -> None:
-        if not processes.applied(self._database, self._process_id, revision):
+        missing = self._trouble()
+        if not processes.applied(self._database, self._process_id, revision, missing):
             processes.register(self._database, "gateway", process_id=self._process_id)
-            processes.applied(self._database, self._process_id, revision)
+            processes.applied(self._database, self._process_id, revision, missing)

@@ -17,7 +17,7 @@ from opencph.store.database import Database, Query, StoreBusyError, StoreError, 
 from opencph.store.tables import metadata
 
 #: the newest revision in `store/migrations/versions`; a test compares them
-HEAD = "0008"
+HEAD = "0009"
 #: how long to wait for another process that migrates
 MIGRATION_WAIT_SECONDS = 120.0
 

@@ -27,7 +27,8 @@ ALIVE_SECONDS = 10.0
 
 
 class Process(NamedTuple):
-    """One row of `processes`. `applied_revision` is a gateway's: the newest `revisions.network` it serves."""
+    """One row of `processes`. `applied_revision` is a gateway's: the newest `revisions.network` it serves, but for the addresses
+    that it cannot open, which `missing` tells in words; it is empty when there are none."""
 
     process_id: str
     kind: str
@@ -36,6 +37,7 @@ class Process(NamedTuple):
     start_ms: int
     heartbeat_ms: int
     applied_revision: int
+    missing: str
 
 
 _INSERT = command(
@@ -50,7 +52,7 @@ _HEARTBEAT = command(update(processes).where(processes.c.process_id == bindparam
 _APPLIED = command(
     update(processes)
     .where(processes.c.process_id == bindparam("id"))
-    .values(heartbeat_ms=bindparam("now_ms"), applied_revision=bindparam("revision"))
+    .values(heartbeat_ms=bindparam("now_ms"), applied_revision=bindparam("revision"), missing=bindparam("missing"))
 )
 _REMOVE = command(delete(processes).where(processes.c.process_id == bindparam("id")))
 _HEARD_SINCE: Query[Process] = Query(
@@ -94,10 +96,10 @@ def heartbeat(database: Database, process_id: str) -> bool:
         return tx.run(_HEARTBEAT, id=process_id, now_ms=_now_ms()) == 1
 
 
-def applied(database: Database, process_id: str, revision: int) -> bool:
-    """Say that this gateway serves `revision` from now on. False: the row is gone, register again."""
+def applied(database: Database, process_id: str, revision: int, missing: str = "") -> bool:
+    """Say that this gateway serves `revision` from now on, but for what is `missing`. False: the row is gone, register again."""
     with database.write() as tx:
-        return tx.run(_APPLIED, id=process_id, now_ms=_now_ms(), revision=revision) == 1
+        return tx.run(_APPLIED, id=process_id, now_ms=_now_ms(), revision=revision, missing=missing) == 1
 
 
 def remove(database: Database, process_id: str) -> None:

@@ -523,6 +523,7 @@ processes = Table(  # api, worker and gateway processes that are alive
     Column("start_ms", BigInteger, nullable=False),
     Column("heartbeat_ms", BigInteger, nullable=False),
     Column("applied_revision", BigInteger, nullable=False),  # gateway: the newest `revisions.network` it serves
+    Column("missing", Text, nullable=False, server_default=text("''")),  # gateway: what it cannot open, in words; else empty
 )
 
 revisions = Table(  # counters that tell readers that something of theirs changed
