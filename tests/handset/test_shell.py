@@ -507,7 +507,7 @@ def test_power_off_while_a_sandbox_is_being_made_leaves_none(home: Path) -> None
     async def main() -> None:
         async with running(home / "p") as phone:
             making = asyncio.create_task(phone.enter_sandbox())
-            await asyncio.sleep(0)
+            await until(lambda: phone._sandbox_lock is not None and phone._sandbox_lock.locked())
             await phone.stop()
             sandbox = await making
             assert not sandbox.alive and phone.sandbox is None
@@ -551,5 +551,31 @@ def test_a_log_that_is_followed_shows_what_happens(home: Path) -> None:
             stream.close()
             await until(lambda: not phone.log_watchers)
             assert (await adb.shell("logcat -d -e '(a+)+'")).code == 1
+
+    asyncio.run(main())
+
+
+def test_clients_that_leave_while_a_sandbox_is_made_leave_nothing_behind(home: Path) -> None:
+    def children(directory: Path) -> list[str]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if path.read_bytes().startswith(b"/init\0--args") and path.parent.stat().st_uid == (directory.stat().st_uid):
+                    found.append(path.parent.name)
+            except OSError:
+                continue
+        return found
+
+    async def main() -> None:
+        need_sandbox()
+        for delay in (0.0, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03):
+            async with running(home / f"p{delay}") as phone:
+                adb = await connect(phone.config.ip, phone.adb_port)
+                asking = asyncio.create_task(adb.shell("cat /proc/version"))
+                await asyncio.sleep(delay)
+                asking.cancel()
+                await adb.close()
+            if (home / f"p{delay}" / "data").exists():
+                await until(lambda d=home / f"p{delay}" / "data": not children(d))  # type: ignore[misc]
 
     asyncio.run(main())

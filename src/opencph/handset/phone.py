@@ -48,6 +48,12 @@ def preload() -> None:
         assert module
 
 
+def _heard(task: asyncio.Task[Sandbox]) -> None:
+    """Nobody may be left to hear of a failure; the next who asks meets it again."""
+    if not task.cancelled():
+        task.exception()
+
+
 class Phone:
     """A light phone. Costs memory only: no thread, task, process or timer until somebody uses it.
 
@@ -272,7 +278,15 @@ class Phone:
             watcher.set()
 
     async def enter_sandbox(self) -> Sandbox:
-        """The sandbox, made if there is none. Raises HandsetError that says what is missing on this machine."""
+        """The sandbox, made if there is none. Raises HandsetError that says what is missing on this machine.
+
+        Who asks may leave meanwhile: what was begun is finished, and given back when it stays idle.
+        """
+        making = asyncio.get_running_loop().create_task(self._enter_sandbox())
+        making.add_done_callback(_heard)
+        return await asyncio.shield(making)
+
+    async def _enter_sandbox(self) -> Sandbox:
         if self._sandbox_lock is None:
             self._sandbox_lock = asyncio.Lock()
         async with self._sandbox_lock:

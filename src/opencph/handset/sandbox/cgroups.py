@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
 import time
 from functools import cache
 from pathlib import Path
@@ -95,11 +96,13 @@ def bases() -> dict[str, Path]:
 
 
 def _sweep(base: Path) -> None:
-    """Delete what hosts that were killed left behind. A group in use cannot be deleted."""
+    """End and delete what hosts that were killed left behind: a sandbox that was half made then waits for ever."""
     for directory in base.glob("opencph-*"):
         pid = directory.name.split("-")[1]
         if pid.isdecimal() and not Path("/proc", pid).exists():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
+                for orphan in (directory / "cgroup.procs").read_text().split():
+                    os.kill(int(orphan), signal.SIGKILL)
                 directory.rmdir()
 
 

@@ -104,6 +104,7 @@ class _Box:
         self.errors = -1  # what bwrap says
         self.info = -1  # pipe: bwrap's JSON with the pid of the first process inside
         self.hold = -1  # closing it ends the first process
+        self.bwrap = 0
         self.pid = 0
         self.pidfd = -1
         self.namespaces: dict[int, int] = {}
@@ -197,6 +198,7 @@ class _Server:
             os._exit(1)
         for fd in (ready_in, errors_in, info_in, hold_out):
             os.close(fd)
+        box.bwrap = pid
         self._boxes[request.box] = box
         self._watch(ready, "ready", request.box)
 
@@ -239,6 +241,11 @@ class _Server:
         if box.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(box.pidfd, signal.SIGKILL)
+        elif box.ready >= 0:  # not born yet: bwrap's child waits for bwrap, and would wait for ever
+            with contextlib.suppress(OSError):
+                children = Path(f"/proc/{box.bwrap}/task/{box.bwrap}/children").read_text().split()
+                for pid in (*map(int, children), box.bwrap):
+                    os.kill(pid, signal.SIGKILL)
         if box.hold >= 0:
             os.close(box.hold)
             box.hold = -1
