@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import opencph
-from opencph.settings import Settings, SettingsError
+from opencph.settings import Settings, SettingsError, unknown_variables
 
 app = typer.Typer(
     name="opencph",
@@ -42,7 +43,10 @@ def _settings(
     config: Path | None = None,
 ) -> Settings:
     try:
-        return Settings.load({"data": data, "listen": listen, "database": database, "runtime": runtime}, config)
+        settings = Settings.load({"data": data, "listen": listen, "database": database, "runtime": runtime}, config)
+        for variable in unknown_variables(os.environ):
+            print(f"opencph: {variable} is not a setting and does nothing; docs/settings.md has them all", file=sys.stderr)
+        return settings
     except SettingsError as error:
         print(f"opencph: {error}", file=sys.stderr)
         raise typer.Exit(2) from None

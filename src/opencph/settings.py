@@ -19,6 +19,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 RUNTIMES = ("builtin",)
 
 
+#: Variables that are no settings: the settings file, and where a test has a process die (`jobs/failpoints.py`).
+OTHER_VARIABLES = ("OPENCPH_CONFIG", "OPENCPH_FAILPOINT", "OPENCPH_FAILPOINT_ONCE")
+
+
 class SettingsError(Exception):
     """A setting cannot be used. The message names it, its value and what is accepted."""
 
@@ -176,6 +180,17 @@ def _specifications() -> dict[str, Specification]:
 def specifications() -> list[Specification]:
     """Every setting, in the order of the documentation."""
     return list(_specifications().values())
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """OPENCPH_* variables that mean nothing here. They are no errors: a cluster sets some for a service of our name."""
+    return sorted(
+        variable
+        for variable in environ
+        if variable.startswith(ENVIRONMENT_PREFIX)
+        and variable not in OTHER_VARIABLES
+        and variable.removeprefix(ENVIRONMENT_PREFIX).lower() not in _specifications()
+    )
 
 
 def _nearest(name: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from opencph.settings import Settings, SettingsError, specifications
+from opencph.settings import Settings, SettingsError, specifications, unknown_variables
 
 
 def load(**given: object) -> Settings:
@@ -102,6 +104,18 @@ def test_a_misspelt_variable_is_refused_and_a_foreign_one_is_not() -> None:
     with pytest.raises(SettingsError, match="OPENCPH_LISTNE is not a setting; did you mean OPENCPH_LISTEN"):
         Settings.load(environ={"OPENCPH_LISTNE": "127.0.0.1:1"})
     Settings.load(environ={"OPENCPH_FAILPOINT": "change_server:boot:before"})
+
+
+def test_a_variable_that_means_nothing_is_said_and_does_no_harm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OPENCPH_FROBNICATE", "1")
+    monkeypatch.setenv("OPENCPH_NETWORK", "127.128.0.0/16")
+    done = subprocess.run(
+        [sys.executable, "-m", "opencph", "status", "--data", tmp_path / "none"], capture_output=True, text=True, check=False
+    )
+    (said, nothing) = done.stderr.splitlines()
+    assert said == "opencph: OPENCPH_FROBNICATE is not a setting and does nothing; docs/settings.md has them all"
+    assert nothing.startswith("nothing has been started")
+    assert unknown_variables({"OPENCPH_CONFIG": "x", "OPENCPH_FAILPOINT": "x", "OPENCPH_LISTEN": "x", "PATH": "x"}) == []
 
 
 @pytest.mark.parametrize(

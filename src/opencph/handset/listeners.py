@@ -35,7 +35,7 @@ def bind(address: str, port: int) -> socket.socket:
         sock.close()
         where = f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
         if error.errno == errno.EADDRINUSE:
-            cause = f"{where} is taken by another program; end it (`ss -ltnp` shows it) or give the phone another address"
+            cause = f"{where} is taken by another program; end it (`ss -ltnp` shows it) or use another `network` (OPENCPH_NETWORK)"
         elif error.errno == errno.EADDRNOTAVAIL:
             cause = f"{where} is no address of this machine; use one of 127.0.0.0/8, or `ip address add {address} dev lo`"
         elif error.errno == errno.EACCES:
