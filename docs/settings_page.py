@@ -21,8 +21,8 @@ Every setting can be said in four places; a later one wins:
 3. an environment variable: `OPENCPH_SSH_PORT=2222`,
 4. a command-line option, for those in [cli.md](cli.md).
 
-A name in the file, or a variable, that is nearly a setting is refused. Another `OPENCPH_` variable that is none is told on stderr and does
-nothing.
+A name in the file that is no setting is refused, and so is a variable that is nearly one. Any other `OPENCPH_` variable is told on
+stderr and does nothing.
 
 A value that cannot be used is refused at start with one sentence that names it.
 
