@@ -137,7 +137,7 @@ def test_another_flavor_is_ordered(service: Service, client: Any, server_id: str
         }
         return cph.ChangeCloudPhoneServerModelRequest(body={**body, **changes})
 
-    with pytest.raises(ClientRequestException, match="CPS.0016"):
+    with pytest.raises(ClientRequestException, match=r"CPS\.0016"):
         client.change_cloud_phone_server_model(order(server_id="x"))
     call = client.change_cloud_phone_server_model
     assert refused(call, order()).error_code == "CPS.0089"  # it has these flavors already

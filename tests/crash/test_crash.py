@@ -45,8 +45,10 @@ def of(*names: str) -> list[str]:
 
 def test_every_kind_of_job_is_among_the_points() -> None:
     print(f"OPENCPH_CRASH={SEED}")
+    from crash.test_actions import KINDS
+
     tested = {"create_server", "change_server", "delete_server", "restart_phone", "reset_phone", "stop_phone", "recover_server"}
-    assert tested == set(ALL_KINDS)
+    assert tested | set(KINDS) == set(ALL_KINDS)
 
 
 @pytest.mark.parametrize("point", of("change_server"), ids=lambda point: f"{point}-seed{SEED}")
