@@ -3,9 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt
 SHELL_OF_PHONES := bwrap:bubblewrap toybox:toybox mksh:mksh
 PEERS := adb:adb ssh:openssh-client curl:curl
+# Tests of one file stay together. One at a time: make test PARALLEL=
+PARALLEL := -n 2 --dist loadfile
 POSTGRESQL := /usr/lib/postgresql/*/bin/postgres:postgresql
 
 .DEFAULT_GOAL := help
@@ -28,7 +30,7 @@ demo: $(VENV)/.demo ## buy a server, use a phone, change the server: the main jo
 
 test: $(VENV)/.test ## run every test, PostgreSQL's too
 	@tools/debian-packages $(SHELL_OF_PHONES) $(PEERS) $(POSTGRESQL)
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(VENV)/.test ## ruff, mypy (strict), import rules, generated pages
 	$(BIN)/ruff check .
