@@ -56,6 +56,11 @@ class Disk:
         """What counts."""
         return self._roots
 
+    @property
+    def largest(self) -> int:
+        """Size of the largest file at the last count."""
+        return self._largest
+
     def remaining(self) -> int:
         """Bytes that may still be written."""
         return max(0, self.limit - self.used())

@@ -26,6 +26,7 @@ from opencph.handset.sandbox.bridge import BRIDGE_NAME, Bridge
 from opencph.handset.sandbox.image import find, system_image
 from opencph.handset.sandbox.layout import INIT, arguments, binds, environment
 from opencph.handset.sandbox.spawner import Create, Sockets, Spawn
+from opencph.handset.sandbox.writers import Writers
 from opencph.handset.trees import TooDeepError, Usage, measure
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ MEMORY_MIN_BYTES = 256 * 1024 * 1024  # of address space: what a shell needs to 
 PIPE_BYTES = 256 * 1024
 WATCH_SECONDS = 0.25
 WATCH_SCARCE_SECONDS = 0.05  # while something runs and the disk is nearly full
-SCARCE_BYTES = 64 * 1024 * 1024
+SCARCE_BYTES = 1024 * 1024 * 1024
 CREATE_SECONDS = 20.0
 
 __all__ = ["Process", "Sandbox", "missing"]
@@ -147,6 +148,8 @@ class Sandbox:
         self._bridge: Bridge | None = None
         self._group: cgroups.Group | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._writers = Writers()
+        self._look_soon = asyncio.Event()
 
     @classmethod
     async def make(cls, phone: Phone, root: bool, idle_seconds: float) -> Sandbox:
@@ -178,7 +181,7 @@ class Sandbox:
             raise
         sandbox._bridge = Bridge(phone, listening)
         phone.disk.others_write = True
-        sandbox._apply_size_limit(phone.disk.file_size_limit())
+        sandbox._apply_size_limits()
         sandbox._watcher = asyncio.get_running_loop().create_task(sandbox._watch())
         return sandbox
 
@@ -230,6 +233,8 @@ class Sandbox:
                 theirs.append(theirs[1])
             for fd in ours:
                 os.set_blocking(fd, False)
+        if self._phone.disk.remaining() < SCARCE_BYTES:
+            self._look_soon.set()
         self._starting += 1
         try:
             pid, exited, terminal = await self._link.spawn(request, theirs)
@@ -309,9 +314,13 @@ class Sandbox:
         children = _children(self.init_pid)
         return len(children) > 1 or any(_children(child) for child in children)
 
-    def _apply_size_limit(self, limit: int) -> None:
+    def _apply_size_limits(self) -> None:
+        disk = self._phone.disk
+        alone = disk.file_size_limit()
+        device = disk.roots[0].stat().st_dev
+        limits = self._writers.limits(self._pids(), device, disk.remaining(), disk.largest, alone)
         with with_real_uid(self._phone.files.owner):
-            for pid in self._pids():
+            for pid, limit in limits.items():
                 with contextlib.suppress(ProcessLookupError):
                     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
                     resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, hard))
@@ -321,9 +330,13 @@ class Sandbox:
         loop = asyncio.get_running_loop()
         disk = self._phone.disk
         last_busy = loop.time()
-        pause = WATCH_SECONDS
+        pause, rest = WATCH_SECONDS, WATCH_SCARCE_SECONDS
         while True:
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause - rest):
+                    await self._look_soon.wait()
+            self._look_soon.clear()
+            await asyncio.sleep(rest)
             busy = self._busy()
             if busy:
                 last_busy = loop.time()
@@ -338,11 +351,12 @@ class Sandbox:
                 usage.used = max(usage.used, disk.limit)
             disk.counted(usage)
             try:
-                self._apply_size_limit(disk.file_size_limit())
+                self._apply_size_limits()
             except OSError as error:
                 log.warning("phone %s: cannot keep its processes to the disk's size: %s", self._phone.config.phone_id, error)
             scarce = busy and disk.remaining() < SCARCE_BYTES
-            pause = max(WATCH_SCARCE_SECONDS if scarce else WATCH_SECONDS, 8 * (loop.time() - started))
+            rest = max(WATCH_SCARCE_SECONDS, 8 * (loop.time() - started))
+            pause = rest if scarce else max(WATCH_SECONDS, rest)
         self._link.destroy(self._number)
 
 
