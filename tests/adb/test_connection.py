@@ -1,15 +1,17 @@
 """Both ends of the protocol against each other, and the device side against peers that mean harm."""
 
 import asyncio
+import base64
 import os
 import struct
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adb.echo_device import EchoDevice, serving
-from opencph.adb import auth, client, messages
+from opencph.adb import client, messages
 from opencph.adb.messages import CLSE, CNXN, OKAY, OPEN, WRTE
 
 
@@ -110,12 +112,22 @@ def test_a_vanished_client_closes_its_services() -> None:
     asyncio.run(main())
 
 
+def _key_line(key: RSAPublicKey) -> bytes:
+    """The line that adb keeps in adbkey.pub."""
+    numbers, radix = key.public_numbers(), 1 << 32
+    modulus = numbers.n
+    head = struct.pack("<II", 64, radix - pow(modulus % radix, -1, radix))
+    square = pow(1 << 2048, 2, modulus)
+    body = modulus.to_bytes(256, "little") + square.to_bytes(256, "little") + struct.pack("<I", numbers.e)
+    return base64.b64encode(head + body) + b" me@here"
+
+
 def test_keys_open_a_secured_device_and_strangers_stay_out() -> None:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     async def main() -> None:
         mine, other = (rsa.generate_private_key(65537, 2048) for _ in range(2))
-        device = EchoDevice([auth.format_public_key(mine.public_key())])
+        device = EchoDevice([_key_line(mine.public_key())])
         async with serving(device) as port:
             assert await client.handshake("127.0.0.1", port) == "unauthorized"
             async with await client.connect("127.0.0.1", port, key=mine) as phone:

@@ -31,17 +31,6 @@ def parse_public_key(line: bytes) -> RSAPublicKey:
     return rsa.RSAPublicNumbers(exponent, int.from_bytes(modulus, "little")).public_key()
 
 
-def format_public_key(key: RSAPublicKey, comment: str = "opencph") -> bytes:
-    """The line that goes into `adb_keys`, from a 2048-bit key."""
-    numbers = key.public_numbers()
-    modulus = numbers.n
-    radix = 1 << 32
-    inverse = (radix - pow(modulus % radix, -1, radix)) % radix
-    square = pow(1 << 2048, 2, modulus)
-    packed = _KEY.pack(_WORDS, inverse, modulus.to_bytes(256, "little"), square.to_bytes(256, "little"), numbers.e)
-    return base64.b64encode(packed) + b" " + comment.encode()
-
-
 def verify(key: RSAPublicKey, token: bytes, signature: bytes) -> bool:
     """Whether `signature` is the key owner's answer to `token` (the token stands where a SHA-1 digest would)."""
     from cryptography.exceptions import InvalidSignature
