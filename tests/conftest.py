@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import random
 import shutil
 import sys
 import tempfile
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 hypothesis.settings.register_profile("tests", deadline=None)  # speed is not asserted here, and machines are busy
 hypothesis.settings.load_profile("tests")
+
+# One seed for all processes of a parallel run: they must find the same tests.
+os.environ.setdefault("OPENCPH_CRASH", str(random.randrange(10_000)))
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers beside this file; import-mode importlib adds nothing itself
 
