@@ -1,6 +1,6 @@
 """`kill -9` of workers at every step of every kind of job, and of hosts: the work ends, the server serves, nothing leaks.
 
-By default a sample runs, the swap always; `OPENCPH_CRASH=full` runs every point, `OPENCPH_CRASH=<seed>` the sample of that seed.
+By default a sample runs, the swap always; `CRASH_SEED=full` runs every point, `CRASH_SEED=<seed>` the sample of that seed.
 The seed of a run stands in the name of its first test.
 """
 
@@ -24,7 +24,7 @@ from opencph.runtimes import ADB_PORT, Runtime
 from opencph.wire.phones import PhoneJobsResponse
 from opencph.worker import kinds
 
-CHOICE = os.environ.get("OPENCPH_CRASH", "")
+CHOICE = os.environ.get("CRASH_SEED", "")
 SEED = CHOICE if CHOICE and CHOICE != "full" else str(random.randrange(10_000))
 ALWAYS = ("change_server:swap:before", "change_server:swap:after", "change_server:swap:recorded")
 PER_KIND = 2
@@ -44,11 +44,11 @@ def of(*names: str) -> list[str]:
 
 
 def test_every_kind_of_job_is_among_the_points() -> None:
-    print(f"OPENCPH_CRASH={SEED}")
-    from crash.test_actions import KINDS
+    print(f"CRASH_SEED={SEED}")
+    from crash import test_actions, test_data_jobs
 
     tested = {"create_server", "change_server", "delete_server", "restart_phone", "reset_phone", "stop_phone", "recover_server"}
-    assert tested | set(KINDS) == set(ALL_KINDS)
+    assert tested.union(test_actions.KINDS, test_data_jobs.KINDS) == set(ALL_KINDS)
 
 
 @pytest.mark.parametrize("point", of("change_server"), ids=lambda point: f"{point}-seed{SEED}")

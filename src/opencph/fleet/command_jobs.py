@@ -6,7 +6,6 @@ A command may run a second time when the worker dies while it runs: the work is 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import shlex
 import stat
 from collections.abc import Sequence
@@ -105,7 +104,12 @@ class _Commands:
     async def _uninstall(self, batch: Batch, content: str, jobs: Sequence[Job]) -> None:
         async def work(job: Job, target: Target) -> None:
             async with reached(target, COMMAND_FAILED) as phone:
-                await _package_manager(batch, job, phone, f"pm uninstall {content}")
+                try:
+                    await _package_manager(batch, job, phone, f"pm uninstall {content}")
+                except JobFailedError:
+                    if job.attempts == 1 or (await transfers.shell(phone, f"pm path {content}", OUTPUT_BYTES_MAX)).text:
+                        raise
+                    batch.execute_msgs[job.job_id] = "Success\n"  # a worker that died had removed it
 
         await self.reach.each(batch, jobs, work, at_once=SHELLS_AT_ONCE, seconds=SHELL_SECONDS)
 
@@ -177,7 +181,7 @@ async def _install_apks(
     multiple: bool,
 ) -> None:
     """Push to a place of the job's own, install from there, and take it away again."""
-    base = f"{STAGING}/{secrets.token_hex(8)}"
+    base = f"{STAGING}/{job.job_id}"  # whoever takes the job up again writes over it, and takes it away
     paths = [f"{base}-{number}.apk" for number in range(len(files))]
     options = " ".join(shlex.quote(flag) for flag in flags)
     try:

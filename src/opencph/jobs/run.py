@@ -151,13 +151,14 @@ class BatchRun:
             failures = {job_id: error for job_id, error in self._batch.failures.items() if job_id in self.open_ids}
             self._end_as_failed(tx, failures)
             left = [job_id for job_id in self.open_ids if job_id not in failures]
-            self._keep_execute_msgs(tx, self.open_ids if last else failures)
+            self._keep_execute_msgs(tx, self.open_ids)  # at every step: who resumes after this one does not know them
             if last:
                 queue.succeed(tx, self._worker.worker_id, left)
                 left = []
             return left
 
         self.open_ids = await self._commit(work, "forward", step.name, ends=last)
+        self._batch.execute_msgs.clear()
 
     # --- back ----------------------------------------
 
