@@ -25,7 +25,7 @@ hypothesis.settings.register_profile("tests", deadline=None)  # speed is not ass
 hypothesis.settings.load_profile("tests")
 
 # One seed for all processes of a parallel run: they must find the same tests.
-os.environ.setdefault("OPENCPH_CRASH", str(random.randrange(10_000)))
+os.environ.setdefault("CRASH_SEED", str(random.randrange(10_000)))
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers beside this file; import-mode importlib adds nothing itself
 

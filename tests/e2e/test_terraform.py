@@ -313,8 +313,8 @@ def test_a_configuration_is_created_read_without_a_diff_changed_imported_and_des
 
     server = {
         "name": "tf-server",
-        "server_flavor": "physical.rx1.xlarge",
-        "phone_flavor": "rx1.cp.c15.d46.e1v1",
+        "server_flavor": "physical.kg1.4xlarge.cp",
+        "phone_flavor": "rs2.plus",
         "image_id": "24110020241130d006101e2100000e18",
         "vpc_id": vpc_id,
         "subnet_id": subnet_id,
@@ -322,7 +322,7 @@ def test_a_configuration_is_created_read_without_a_diff_changed_imported_and_des
         "ports": [{"name": "web", "listen_port": 12000, "internet_accessible": "true"}],
         "eip_type": "5_bgp",
         "bandwidth": {"share_type": "0", "charge_mode": "1", "size": 300},
-        "phone_data_volume": {"volume_type": "GPSSD", "volume_size": 46},
+        "phone_data_volume": {"volume_type": "GPSSD", "volume_size": 100},
         "server_share_data_volume": {"volume_type": "GPSSD", "size": 100},
         "tags": {"env": "test", "团队": "一"},
     }

@@ -81,6 +81,34 @@ def _echoes(ssh: Ssh, port: int, size: int, pieces: int = 1) -> None:
     assert hashlib.sha256(received[:size]).digest() == hashlib.sha256(data).digest()
 
 
+@pytest.mark.parametrize("cipher", ["chacha20-poly1305@openssh.com", "aes128-ctr"])
+def test_a_client_that_reads_late_gets_every_byte(server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones, cipher: str) -> None:
+    """The window is used up meanwhile, and must be seen to open again whoever reads the packet that says so."""
+    phones.listen(server.phone, 5555)
+    gateway()
+    (port,) = ssh.tunnel(f"{server.phone}:5555", options=(f"Ciphers={cipher}",))
+    client = Client(ssh.local, port)
+    client.line()
+    client.socket.settimeout(60)
+    data, sent = os.urandom(1 << 20), [0]
+
+    def send() -> None:
+        for _ in range(48):
+            client.socket.sendall(data)
+            sent[0] += 1
+        client.socket.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    before, until = -1, time.monotonic() + 20
+    while sender.is_alive() and sent[0] != before and time.monotonic() < until:
+        before = sent[0]
+        time.sleep(0.5)  # no progress for so long: everything on the way is full
+    received = client.file.read()
+    sender.join()
+    assert received == data * 48 + b"bye\n"
+
+
 @pytest.mark.parametrize(
     "cipher", ["chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr"]
 )

@@ -211,6 +211,12 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         if not self._reading:
             self.go_on()
 
+    @property
+    def is_dry(self) -> bool:
+        """Whether the client takes nothing more for now."""
+        channel = self._channel
+        return channel is not None and channel._send_window <= 0
+
     def go_on(self) -> None:
         """Read from the phone, if what kept it from that is over."""
         if not self._reading and not self._phone_done and not self._closed and self._channel is not None:
@@ -232,6 +238,8 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         channel, lane = self._channel, self._lane
         if channel is None or channel._send_chan is None or channel._send_window <= 0 or not lane.may_send(self):
             self._stop_reading()
+            if channel is not None and channel._send_chan is not None and channel._send_window <= 0:
+                lane.waits_for_window(self)
             return
         packet = min(channel._send_pktsize, DATA_BYTES)
         size = min(channel._send_window, packet * PACKETS_AT_ONCE)

@@ -106,6 +106,7 @@ class Lane(asyncio.Transport):
         self._closing = False
         self._closed = False
         self._stalled: dict[Forward, None] = {}
+        self._dry: dict[Forward, None] = {}  # their windows are used up
         self._extra: dict[str, Any] = {"socket": sock, "sockname": sock.getsockname(), "peername": sock.getpeername()}
         self.forwards: dict[int, Forward] = {}
         self.pending = 0  # bytes that wait for phones
@@ -155,6 +156,15 @@ class Lane(asyncio.Transport):
             return True
         self._stalled[forward] = None
         return False
+
+    def waits_for_window(self, forward: Forward) -> None:
+        """Wake the forward when its window is wider, also where asyncssh reads the packet that says so."""
+        self._dry[forward] = None
+
+    def _wake_the_dry(self) -> None:
+        for forward in [forward for forward in self._dry if not forward.is_dry]:
+            del self._dry[forward]
+            forward.go_on()
 
     def slots(self, size: int, packet: int) -> list[memoryview]:
         """Buffers for the data of packets of `packet` bytes, up to `size` bytes in all."""
@@ -312,6 +322,8 @@ class Lane(asyncio.Transport):
                 rest, self._rest = self._rest, b""
                 self._arena.incoming[: len(rest)] = rest
                 self._take(len(rest))
+            elif self._dry:
+                self._wake_the_dry()
             self._look()
 
     def _on_readable(self) -> None:
@@ -356,6 +368,8 @@ class Lane(asyncio.Transport):
                     break
         if not self._closing:
             self._rest = bytes(incoming[at:size])
+            if self._dry:
+                self._wake_the_dry()
 
     def _open_packets(self, opener: Taken, at: int, size: int) -> int:
         """Open packets until one changes the state of the connection or is not whole; returns where to go on."""
@@ -432,4 +446,5 @@ class Lane(asyncio.Transport):
             self._out.clear()
             self._rest = b""
             self._stalled.clear()
+            self._dry.clear()
             self._socket.close()
