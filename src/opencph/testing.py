@@ -128,7 +128,7 @@ def own_network() -> Iterator[str]:
     """A /16 of 127.0.0.0/8 that no other user of this function has, on this machine."""
     directory = Path(tempfile.gettempdir()) / f"opencph-networks-{os.getuid()}"
     directory.mkdir(mode=0o700, exist_ok=True)
-    for second in random.sample(range(128, 254), 126):
+    for second in random.sample(range(128, 200), 72):
         with (directory / f"127.{second}.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,7 +136,7 @@ def own_network() -> Iterator[str]:
                 continue
             yield f"127.{second}.0.0/16"
             return
-    raise UpError("all 126 test networks of 127.128.0.0/9 are in use")
+    raise UpError("all 72 test networks from 127.128.0.0 to 127.199.0.0 are in use")
 
 
 def start_up(

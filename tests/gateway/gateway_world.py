@@ -42,12 +42,12 @@ def add(tx: Transaction, table: Table, **values: Value) -> None:
 
 
 class Network:
-    """A project and what its servers need, in a block of addresses of this test's own (127.128.0.0 and on)."""
+    """A project and what its servers need, in a block of addresses of this test's own (127.200.0.0 and on)."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.block = f"127.{random.randint(130, 250)}.{random.randint(1, 250)}"
-        self.second_block = f"127.{random.randint(130, 250)}.{random.randint(1, 250)}"
+        self.block = f"127.{random.randint(200, 250)}.{random.randint(1, 250)}"
+        self.second_block = f"127.{random.randint(200, 250)}.{random.randint(1, 250)}"
         self.project_id = uuid.uuid4().hex
         self.vpc_id, self.subnet_id = str(uuid.uuid4()), str(uuid.uuid4())
         self.ssh_port = 22000 + random.randint(0, 9999)

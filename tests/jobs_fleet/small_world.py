@@ -173,7 +173,7 @@ class World:
         self.settings = Settings(
             data=directory,
             database=database_url,
-            network=network or f"127.{random.randrange(128, 255)}.{random.randrange(0, 16) * 16}.0/20",
+            network=network or f"127.{random.randrange(200, 255)}.{random.randrange(0, 16) * 16}.0/20",
             catalogue=str(catalogue),
         )
         self.fleet: Fleet = open_fleet(self.settings)

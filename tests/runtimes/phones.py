@@ -19,7 +19,7 @@ SECONDS = 15.0
 def generation(count: int = 3, *, block: str | None = None) -> GenerationSpec:
     """A generation of `count` phones in a block of addresses of its own."""
     generation_id = uuid.uuid4().hex
-    block = block or f"127.{random.randint(130, 250)}.{random.randint(1, 250)}"
+    block = block or f"127.{random.randint(200, 250)}.{random.randint(1, 250)}"
     phones = tuple(
         PhoneSpec(
             phone_id=f"{number:032x}",
