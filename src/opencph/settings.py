@@ -20,7 +20,7 @@ RUNTIMES = ("builtin",)
 
 
 #: Variables that are no settings: the settings file, and where a test has a process die (`jobs/failpoints.py`).
-OTHER_VARIABLES = ("OPENCPH_CONFIG", "OPENCPH_FAILPOINT", "OPENCPH_FAILPOINT_ONCE")
+OTHER_VARIABLES = ("OPENCPH_CONFIG", "OPENCPH_FAILPOINT", "OPENCPH_FAILPOINT_ONCE", "OPENCPH_FAILPOINT_DIRECTORY")
 
 
 class SettingsError(Exception):
@@ -81,6 +81,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     job_retention_days: Annotated[int, describe("Finished jobs stay readable for so long.", ge=1)] = 30
     audit_retention_days: Annotated[int, describe("Entries of the audit record are kept for so long.", ge=1)] = 180
     ready_timeout_seconds: Annotated[int, describe("How long `opencph up` waits for its parts before it gives up.", ge=1)] = 30
+    drain_seconds: Annotated[
+        int, describe("How long an api or a gateway that is replaced goes on with the requests and connections it has.", ge=1)
+    ] = 30
     log_level: Annotated[str, describe("debug, info, warning or error.")] = "info"
 
     @classmethod

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, func, select, text, update
 
 from opencph.jobs import RUNNING, SUCCEEDED, Batch, JobKind, NewJob, Step, queue
 from opencph.jobs.engine import Worker
-from opencph.jobs.failpoints import Failpoint
+from opencph.jobs.failpoints import Death
 from opencph.jobs.queue import accept
 from opencph.jobs.retention import CHUNK, delete_finished
 from opencph.store.database import Database, Query, StoreUnavailableError, Transaction, command, open_database, scalar
@@ -210,7 +210,7 @@ def test_an_effect_does_not_start_when_the_lease_was_lost_during_a_pause(databas
     async def effect(batch: Batch) -> None:
         entries.append(batch.job.job_id)
 
-    class Pause(Failpoint):
+    class Pause(Death):
         def pass_by(self, kind: str, step: str, point: str) -> None:
             if (step, point) == ("b", "before"):  # the process stands still here, and meanwhile:
                 with database.write() as tx:

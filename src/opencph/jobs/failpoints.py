@@ -1,16 +1,23 @@
-"""Where a process can be made to die, for the tests of what survives it. Costs nothing when OPENCPH_FAILPOINT is unset.
+"""Where a process can be made to die or to stand still, for the tests of what survives it. Costs nothing when neither is asked for.
 
 `OPENCPH_FAILPOINT=change_server:boot:before` kills this process (SIGKILL) when a job of that kind comes to that point of that step.
 With `OPENCPH_FAILPOINT_ONCE=FILE` only the first process that comes there dies; it makes the file.
+
+`OPENCPH_FAILPOINT_DIRECTORY=DIR` lets who watches it stop this process at points that are chosen while it runs:
+
+    DIR/armed     holds one point; who comes there first renames it to `reached`, and stands still for as long as that is there
+    DIR/passed    a line `seconds point` for every point that was passed or stopped at
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from opencph.jobs import JobKind
 
@@ -20,8 +27,22 @@ FORWARD = ("before", "after", "recorded")
 UNDO = ("undo_before", "undo_after", "undo_recorded")
 
 
+ARMED, REACHED, PASSED = "armed", "reached", "passed"
+#: a process that nobody releases goes on by itself
+HALT_SECONDS_MAX = 60.0
+HALT_POLL_SECONDS = 0.001
+
+
+class Failpoint(Protocol):
+    """Told of every point that work comes to."""
+
+    def pass_by(self, kind: str, step: str, point: str) -> None:
+        """Do what is to be done at this point, if it is the one."""
+        ...
+
+
 @dataclass(frozen=True)
-class Failpoint:
+class Death:
     """The point at which this process is to die."""
 
     kind: str
@@ -41,8 +62,61 @@ class Failpoint:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@dataclass(frozen=True)
+class Halt:
+    """A directory in which the points come and go at which this process is to stand still."""
+
+    directory: Path
+
+    def pass_by(self, kind: str, step: str, point: str) -> None:
+        """Tell that work comes by, and stand still if somebody waits for it here."""
+        name = f"{kind}:{step}:{point}"
+        with (self.directory / PASSED).open("a") as passed:
+            passed.write(f"{time.monotonic():.6f} {name}\n")
+        try:
+            if (self.directory / ARMED).read_text() != name:
+                return
+            (self.directory / ARMED).rename(self.directory / REACHED)
+        except FileNotFoundError:
+            return
+        deadline = time.monotonic() + HALT_SECONDS_MAX
+        while (self.directory / REACHED).exists() and time.monotonic() < deadline:
+            time.sleep(HALT_POLL_SECONDS)
+
+    # --- for who watches ---
+
+    def arm(self, point: str) -> None:
+        """From now on the first who comes to this point, and to no other, is to stand still there."""
+        fresh = self.directory / f".{ARMED}"
+        fresh.write_text(point)
+        fresh.rename(self.directory / ARMED)
+
+    def is_reached(self) -> bool:
+        """Whether a process stands at the point."""
+        return (self.directory / REACHED).exists()
+
+    def release(self) -> None:
+        """Who stands still, goes on."""
+        (self.directory / REACHED).unlink(missing_ok=True)
+
+    def disarm(self) -> None:
+        """Nobody is to stand still, and nobody does."""
+        (self.directory / ARMED).unlink(missing_ok=True)
+        self.release()
+
+    def passed(self) -> list[tuple[float, str]]:
+        """Every point that was passed, with the seconds of the monotonic clock."""
+        try:
+            lines = (self.directory / PASSED).read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [(float(seconds), point) for seconds, _, point in (line.partition(" ") for line in lines)]
+
+
 def armed(environ: Mapping[str, str] = os.environ) -> Failpoint | None:
     """The failpoint that the environment asks for. Raises ValueError when it is not KIND:STEP:POINT."""
+    if directory := environ.get("OPENCPH_FAILPOINT_DIRECTORY"):
+        return Halt(Path(directory))
     text = environ.get("OPENCPH_FAILPOINT")
     if not text:
         return None
@@ -51,7 +125,7 @@ def armed(environ: Mapping[str, str] = os.environ) -> Failpoint | None:
         raise ValueError(f"OPENCPH_FAILPOINT {text!r}: must be KIND:STEP:POINT, POINT one of {', '.join(FORWARD + UNDO)}")
     marker = environ.get("OPENCPH_FAILPOINT_ONCE")
     kind, step, point = parts
-    return Failpoint(kind, step, point, Path(marker) if marker else None)
+    return Death(kind, step, point, Path(marker) if marker else None)
 
 
 def points(kinds: Iterable[JobKind]) -> list[str]:
