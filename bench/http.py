@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,7 +38,8 @@ WRK_SECONDS, WRK_CONNECTIONS = 1, 32
 WRK_ROUNDS = 15  # short and many: each compares with the reference measured in the same seconds
 SAMPLES = 1_000  # different phones asked for
 LIST_CALLS = 200
-TOKEN_RATIO_MIN, SIGNED_RATIO_MIN, LIST_RATIO_MAX = 0.5, 0.35, 1.5
+TOKEN_RATIO_MIN, SIGNED_RATIO_MIN, CHANGING_RATIO_MIN, LIST_RATIO_MAX = 0.5, 0.35, 0.35, 1.5
+COMMITS_PER_SECOND = 20  # each makes the api forget the answers that it remembers
 LIMITS = dict.fromkeys(("quota_servers", "quota_phones", "quota_eips", "host_phones", "host_servers"), 1000000)
 
 #: what the worker would have done
@@ -185,7 +186,8 @@ def get_phone(options: argparse.Namespace) -> list[Row]:
         size = len(json.dumps(_get(cph.endpoint, paths[0], token), separators=(",", ":")))
         with_token = [(path, token) for path in paths]
         with _bare(size) as bare_endpoint:
-            rates: dict[str, list[float]] = {"bare token": [], "token": [], "bare signed": [], "signed": []}
+            names = ("token", "signed", "changing")
+            rates: dict[str, list[float]] = {name: [] for each in names for name in (f"bare {each}", each)}
             for number in range(WRK_ROUNDS + 1):
                 signed = [(path, _signed(credentials, path)) for path in paths]
                 for name, endpoint, requests in (
@@ -193,12 +195,19 @@ def get_phone(options: argparse.Namespace) -> list[Row]:
                     ("token", cph.endpoint, with_token),
                     ("bare signed", bare_endpoint, signed),
                     ("signed", cph.endpoint, signed),
+                    ("bare changing", bare_endpoint, with_token),
+                    ("changing", cph.endpoint, with_token),
                 ):
-                    rate = _wrk(endpoint, requests, directory)
+                    with _commits(cph.data / "opencph.db") if "changing" in name else nullcontext():
+                        rate = _wrk(endpoint, requests, directory)
                     if number:  # the first warms up
                         rates[name].append(rate)
     rows = []
-    for name, what, least in (("token", "token", TOKEN_RATIO_MIN), ("signed", "AK/SK signatures", SIGNED_RATIO_MIN)):
+    for name, what, least in (
+        ("token", "token", TOKEN_RATIO_MIN),
+        ("signed", "AK/SK signatures", SIGNED_RATIO_MIN),
+        ("changing", f"token, while something commits {COMMITS_PER_SECOND} times a second", CHANGING_RATIO_MIN),
+    ):
         ours, base = median(rates[name]), median(rates[f"bare {name}"])
         ratio = median([mine / bare for mine, bare in zip(rates[name], rates[f"bare {name}"], strict=True)])
         rows.append(
@@ -212,6 +221,24 @@ def get_phone(options: argparse.Namespace) -> list[Row]:
             )
         )
     return rows
+
+
+@contextmanager
+def _commits(database: Path) -> Iterator[None]:
+    """Meanwhile another process changes the database again and again."""
+    code = (
+        "import sqlite3, sys, time\n"
+        "connection = sqlite3.connect(sys.argv[1], timeout=5, isolation_level=None)\n"
+        "while True:\n"
+        "    connection.execute('UPDATE users SET name = name')\n"
+        "    time.sleep(1 / float(sys.argv[2]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(database), str(COMMITS_PER_SECOND)])
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _get(endpoint: str, path: str, headers: Mapping[str, str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
@@ -56,8 +56,8 @@ class _Database:
                 audit.record(tx, self._entry)
         self.recorded = True
 
-    def begin_snapshot(self) -> None:
-        self._database.begin_snapshot()
+    def begin_snapshot(self) -> Hashable:
+        return self._database.begin_snapshot()
 
     def end_snapshot(self) -> None:
         self._database.end_snapshot()

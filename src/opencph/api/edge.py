@@ -20,6 +20,7 @@ from opencph.api.bodies import Body, ClientGoneError, Receive, has_body
 from opencph.api.call import Answer, Call, Result
 from opencph.api.errors import refusal
 from opencph.api.objects import ObjectApi
+from opencph.api.remembered import RememberedAnswers
 from opencph.api.routes import ROUTES
 from opencph.api.routing import Route, Router
 from opencph.fleet import Fleet
@@ -51,6 +52,7 @@ class Edge:
         self._random_bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
         self.in_flight = 0
         self._snapshot = False
+        self._remembered = RememberedAnswers()
         self._idle: asyncio.Event | None = None
         self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="opencph-reads")
         self._writes = ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="opencph-writes")
@@ -137,7 +139,9 @@ class Edge:
             return await asyncio.get_running_loop().run_in_executor(self._writes, auditing.audited, route, call)
         if self.reads_inline and not route.blocks and not (route.slow and route.slow(call)):
             self._share_snapshot()
-            return route.handler(call)
+            if not route.of_one_thing or scope["query_string"]:
+                return route.handler(call)
+            return self._remembered.find(scope["raw_path"], request_id) or self._remember(scope["raw_path"], route, call)
         threads = self._slow if route.blocks else self._reads
         return await asyncio.get_running_loop().run_in_executor(threads, route.handler, call)
 
@@ -147,9 +151,16 @@ class Edge:
         Whoever reads from it asked before it began or in the same turn, so nobody is told less than was true when it asked.
         """
         if not self._snapshot:
-            self.fleet.database.begin_snapshot()
+            self._remembered.begin(self.fleet.database.begin_snapshot())
             self._snapshot = True
             asyncio.get_running_loop().call_soon(self._end_snapshot)
+
+    def _remember(self, raw_path: bytes, route: Route, call: Call) -> Result:
+        result = route.handler(call)
+        if isinstance(result, msgspec.Struct):
+            result = _encode(result)
+            self._remembered.keep(raw_path, call.request_id, result)
+        return result
 
     def _end_snapshot(self) -> None:
         self._snapshot = False

@@ -10,6 +10,7 @@ from opencph.api import (
     identity,
     images,
     jobs,
+    metrics,
     models,
     openapi,
     phones,
@@ -19,6 +20,7 @@ from opencph.api import (
     shares,
     tags,
 )
+from opencph.api.call import awaited
 from opencph.api.neighbour_routes import NEIGHBOUR_ROUTES
 from opencph.api.routing import Route
 
@@ -36,7 +38,13 @@ ROUTES: tuple[Route, ...] = (
         writes=True,
     ),
     Route("ListCloudPhoneServers", "GET", f"{_V1}/servers", servers.list_cloud_phone_servers),
-    Route("ShowCloudPhoneServerDetail", "GET", f"{_V1}/servers/{{server_id}}", servers.show_cloud_phone_server_detail),
+    Route(
+        "ShowCloudPhoneServerDetail",
+        "GET",
+        f"{_V1}/servers/{{server_id}}",
+        servers.show_cloud_phone_server_detail,
+        of_one_thing=True,
+    ),
     Route("UpdateServerName", "PUT", f"{_V1}/servers/{{server_id}}", servers.update_server_name, writes=True),
     Route("ChangeCloudPhoneServer", "POST", f"{_V2}/servers/{{server_id}}/change", servers.change_cloud_phone_server, writes=True),
     Route(
@@ -72,7 +80,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     # phones
     Route("ListCloudPhones", "GET", f"{_V1}/phones", phones.list_cloud_phones, slow=phones.looks_at_every_phone),
-    Route("ShowCloudPhoneDetail", "GET", f"{_V1}/phones/{{phone_id}}", phones.show_cloud_phone_detail),
+    Route("ShowCloudPhoneDetail", "GET", f"{_V1}/phones/{{phone_id}}", phones.show_cloud_phone_detail, of_one_thing=True),
     Route("ListCloudPhoneModels", "GET", f"{_V1}/phone-models", models.list_cloud_phone_models),
     Route("RestartCloudPhone", "POST", f"{_V1}/phones/batch-restart", phones.restart_cloud_phone, writes=True),
     Route("ResetCloudPhone", "POST", f"{_V1}/phones/batch-reset", phones.reset_cloud_phone, writes=True),
@@ -139,7 +147,7 @@ ROUTES: tuple[Route, ...] = (
         writes=True,
     ),
     # jobs
-    Route("ShowJob", "GET", f"{_V1}/jobs/{{job_id}}", jobs.show_job),
+    Route("ShowJob", "GET", f"{_V1}/jobs/{{job_id}}", jobs.show_job, of_one_thing=True),
     Route("ListJobs", "GET", f"{_V1}/jobs", jobs.list_jobs),
     # encode servers
     Route("ListEncodeServers", "GET", f"{_V1}/encode-servers", encode_servers.list_encode_servers),
@@ -205,6 +213,7 @@ ROUTES: tuple[Route, ...] = (
     Route("ShowOpenApi", "GET", "/openapi.json", openapi.show_open_api, blocks=True, auth=False),
     # health
     Route("ShowHealth", "GET", "/healthz", health.show_health, auth=False),
-    Route("ShowReadiness", "GET", "/readyz", health.show_readiness, auth=False),
+    Route("ShowReadiness", "GET", "/readyz", awaited(health.show_readiness), blocks=True, awaits=True, auth=False),
+    Route("ShowMetrics", "GET", "/metrics", awaited(metrics.show_metrics), blocks=True, awaits=True, scraped=True),
     *NEIGHBOUR_ROUTES,
 )

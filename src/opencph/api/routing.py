@@ -23,6 +23,9 @@ class Route:
     writes: bool = False  # changes something: runs in a thread and goes on record
     blocks: bool = False  # changes nothing, but takes long enough to run in a thread
     slow: Callable[[Call], bool] | None = None  # says of a call that it takes long enough to run in a thread
+    of_one_thing: bool = False  # says only what the database has of one thing: may be answered from memory while that stands still
+    awaits: bool = False  # its handler runs on the event loop and is awaited (`call.awaited`)
+    scraped: bool = False  # the scrape token of DATA/metrics-token is good for it
     auth: bool = True
     identity: bool = False  # errors in the identity service's shape
     also: tuple[str, ...] = ()  # operations of the same method and path: the body decides

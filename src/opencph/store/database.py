@@ -8,7 +8,7 @@ test suite: `store.sqlite.SqliteDatabase` and `store.postgresql.PostgresqlDataba
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -202,10 +202,11 @@ class Database(Protocol):
         """A transaction: commits when the block ends, rolls back when it raises. Waits up to 5 s for its turn."""
         ...
 
-    def begin_snapshot(self) -> None:
+    def begin_snapshot(self) -> Hashable:
         """From here to `end_snapshot()` all reads of this thread see one snapshot, and share its locks.
 
         For an event loop whose turn answers several readers: on SQLite it halves the price of each. No write in between.
+        Returns the snapshot's version: while two of one thread are equal, every read gives what it gave. None says nothing.
         """
         ...
 

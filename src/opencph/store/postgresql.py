@@ -7,7 +7,7 @@ import os
 import select
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
@@ -261,7 +261,7 @@ class PostgresqlDatabase:
     def write(self) -> AbstractContextManager[PostgresqlTransaction]:
         return _Block(self._pool, "BEGIN", f"NOTIFY {CHANNEL}; COMMIT")
 
-    def begin_snapshot(self) -> None:
+    def begin_snapshot(self) -> Hashable:
         """Nothing to do: a read that crosses a network runs in a thread of its own, and shares with nobody."""
 
     def end_snapshot(self) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -310,9 +310,12 @@ class SqliteDatabase:
     def write(self) -> AbstractContextManager[SqliteTransaction]:
         return _Writing(self._connection(), self._turn)
 
-    def begin_snapshot(self) -> None:
+    def begin_snapshot(self) -> Hashable:
+        connection = self._connection()
         try:
-            self._connection().execute("BEGIN")
+            connection.execute("BEGIN")
+            # the first counts the commits of others, the second what this connection changed
+            return connection.execute("PRAGMA data_version").fetchone()[0], connection.total_changes
         except sqlite3.Error as error:
             raise _translate(error) from error
 
