@@ -17,8 +17,9 @@ from typing import Literal
 import msgspec
 
 from opencph.network_claim import rival, suggestion
-from opencph.preparation import StartError, check_port_is_free
+from opencph.preparation import check_port_is_free
 from opencph.settings import Settings
+from opencph.sockets import ListenError
 from opencph.store.networks import IPV6_BLOCK
 
 DISK_FREE_BYTES_MIN = 1 << 30
@@ -160,7 +161,7 @@ def _ipv6(_: Settings) -> Finding:
 def _port(settings: Settings) -> Finding:
     try:
         check_port_is_free(settings)
-    except StartError as error:
+    except ListenError as error:
         return Finding("endpoint", "note", str(error))
     return Finding("endpoint", "ok", f"{settings.listen} is free")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import socket
 import time
 from pathlib import Path
 
 from opencph.settings import Settings
+from opencph.sockets import listen
 
 LOCK_WAIT_SECONDS = 5.0
 
@@ -39,43 +38,29 @@ class OnlyOne:
 
     def __init__(self, settings: Settings) -> None:
         self.path: Path = settings.run_directory / "up.lock"
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         while True:
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                pid = os.pread(self._fd, 32, 0).decode().strip()
+                pid = os.pread(self.descriptor, 32, 0).decode().strip()
                 if Path(f"/proc/{pid or 'unknown'}").exists() or time.monotonic() > deadline:
-                    os.close(self._fd)
+                    os.close(self.descriptor)
                     raise StartError(
                         f"another `opencph up` (process {pid or 'unknown'}) uses {settings.data}; "
                         "stop it, or give another directory with --data DIR"
                     ) from None
                 time.sleep(0.02)  # its parts are ending after it was killed
                 continue
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)
             return
 
 
 def check_port_is_free(settings: Settings) -> None:
-    """Raises StartError when something else listens on `settings.listen`, or the address is not this machine's."""
-    host, port = settings.listen_address
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen(1)
-    except OSError as error:
-        reasons = {
-            errno.EADDRINUSE: f"port {port} of {host} is taken by another process; stop it, or give --listen HOST:PORT",
-            errno.EADDRNOTAVAIL: f"{host} is not an address of this machine; give one with --listen HOST:PORT",
-            errno.EACCES: f"port {port} needs root; give one above 1023 with --listen HOST:PORT",
-        }
-        why = reasons.get(error.errno or 0, f"cannot listen on {settings.listen}: {error.strerror}; give --listen HOST:PORT")
-        raise StartError(why) from error
+    """Raises ListenError when something else listens on `settings.listen`, or the address is not this machine's."""
+    listen(settings.listen).close()
 
 
 def prepare_database(settings: Settings) -> None:

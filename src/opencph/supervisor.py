@@ -1,4 +1,5 @@
-"""`opencph up`: prepares, forks api, worker and gateway, heals them, and ends them. Knows how parts live, not what they do.
+"""`opencph up`: prepares, forks api, worker and gateway, heals them, replaces them one by one, and ends them. Knows how parts
+live, not what they do.
 
 The parent stays single-threaded and never opens the database, so that it may fork at any time; what needs the database
 before the parts run is done in a short-lived child while the parent imports what the parts share.
@@ -6,44 +7,41 @@ before the parts run is done in a short-lived child while the parent imports wha
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import json
 import os
 import selectors
 import signal
+import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from typing import NamedTuple
 
-import msgspec
 import structlog
 
 import opencph
-from opencph import log
+from opencph import handover, log
+from opencph.children import Child, Ready, fork, how_it_ended, kill, sentence
 from opencph.network_claim import NetworkTakenError, claim
 from opencph.preparation import (
     OnlyOne,
     StartError,
-    check_port_is_free,
     prepare_database,
     prepare_directories,
     write_credentials,
 )
 from opencph.settings import Settings
+from opencph.sockets import ListenError, listen
 
 STOP_SECONDS = 10.0
 BACK_OFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY_SECONDS = 60.0  # a part that lived so long starts its back-off anew
 UPKEEP_SECONDS = 60.0
-
-PR_SET_PDEATHSIG = 1
-PR_SET_NAME = 15
+#: The signal on which `up` replaces its parts, and on which a part leaves because it is replaced.
+REPLACE = signal.SIGUSR1
 
 #: name -> module and function. Each runs until SIGTERM and calls `ready` once it serves.
 PARTS = {
@@ -52,103 +50,13 @@ PARTS = {
     "api": ("opencph.api.process", "run_api"),
 }
 
-Ready = Callable[..., None]
-_libc = ctypes.CDLL(None, use_errno=True)
 _logger = structlog.get_logger("opencph.supervisor")
 
 
-def run_part(name: str, settings: Settings, ready: Ready) -> None:
+def run_part(name: str, settings: Settings, ready: Ready, **more: object) -> None:
     """Run one part in this process until it is told to stop."""
     module, function = PARTS[name]
-    getattr(import_module(module), function)(settings, ready)
-
-
-@dataclass
-class _Child:
-    """A forked process and the pipe on which it says that it is ready, or why it cannot run."""
-
-    name: str
-    pid: int
-    pidfd: int
-    pipe: int
-    start: float
-    text: bytes = b""
-    ready: bool = False
-    endpoint: str = ""
-    error: str = ""
-
-    def listen(self) -> bool:
-        """Take what the child has said. False when its end of the pipe is closed."""
-        try:
-            piece = os.read(self.pipe, 65536)
-        except BlockingIOError:
-            return True
-        self.text += piece
-        *lines, self.text = self.text.split(b"\n")
-        for line in lines:
-            said = json.loads(line)
-            self.ready = self.ready or "ready" in said
-            self.endpoint = said.get("ready") or self.endpoint
-            self.error = said.get("error") or self.error
-        return bool(piece)
-
-    def close(self) -> None:
-        os.close(self.pidfd)
-        os.close(self.pipe)
-
-
-def _sentence(error: BaseException) -> str:
-    """An exception as one line for people; what we do not know keeps its type, and its traceback goes to the log."""
-    if type(error).__module__.startswith("opencph."):
-        return " ".join(str(error).split())
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _fork(name: str, work: Callable[[Ready], None], close: list[int]) -> _Child:
-    """Fork a child that runs `work(ready)` and dies with this process."""
-    parent = os.getpid()
-    reading, writing = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid:
-        os.close(writing)
-        os.set_blocking(reading, False)
-        return _Child(name, pid, os.pidfd_open(pid), reading, time.monotonic())
-    status = 1
-
-    def say(**words: str) -> None:
-        with suppress(OSError):
-            os.write(writing, json.dumps(words).encode() + b"\n")
-
-    try:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        for fd in (reading, *close):
-            os.close(fd)
-        os.setpgid(0, 0)  # Ctrl-C is for the parent, which stops the parts in order
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        _libc.prctl(PR_SET_NAME, f"opencph-{name}".encode(), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-        work(lambda endpoint="": say(ready=endpoint))
-        status = 0
-    except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else 1
-    except KeyboardInterrupt:
-        status = 0
-    except BaseException as error:
-        if not isinstance(error, StartError) and not type(error).__module__.startswith("opencph."):
-            _logger.error(f"{name} failed", exception=traceback.format_exc())
-        say(error=_sentence(error))
-    finally:
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
+    getattr(import_module(module), function)(settings, ready, **more)
 
 
 class _Ended(NamedTuple):
@@ -158,18 +66,28 @@ class _Ended(NamedTuple):
     error: str
     status: int  # as waitpid gives it
     lived_seconds: float
+    expected: bool  # it was told to
+    pid: int
 
 
 class Supervisor:
-    """The parts of one `opencph up`."""
+    """The parts of one `opencph up`.
 
-    def __init__(self, settings: Settings) -> None:
+    `listening` is the HTTP endpoint, which every api accepts from; `lock` and `claimed` are held until all processes have ended.
+    """
+
+    def __init__(self, settings: Settings, listening: socket.socket, lock: int, claimed: socket.socket) -> None:
         self.settings = settings
-        self.children: dict[str, _Child] = {}
+        self.listening = listening
+        self.lock = lock
+        self.claimed = claimed
+        self.children: dict[int, Child] = {}
         self.restarts: dict[str, int] = {}
         self.due: dict[str, float] = {}  # part -> when it is started again
         self.stop_signals = 0
+        self.replace_wanted = False
         self.worker_ran = False
+        self._upkeep = time.monotonic() + UPKEEP_SECONDS
         self._selector = selectors.EpollSelector()
         self._wake_read, self._wake_write = os.pipe()
         for fd in (self._wake_read, self._wake_write):
@@ -178,25 +96,42 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
-                signal.signal(number, self._on_signal)
+                signal.signal(number, self._on_stop)
+        signal.signal(REPLACE, self._on_replace)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, handover.SIGNALS)
 
-    def _on_signal(self, _number: int, _frame: object) -> None:
+    def _on_stop(self, _number: int, _frame: object) -> None:
         self.stop_signals += 1
 
-    def start(self, name: str) -> None:
+    def _on_replace(self, _number: int, _frame: object) -> None:
+        self.replace_wanted = True
+
+    def start(self, name: str) -> Child:
         """Fork one part."""
-        settings = self.settings
+        settings, listening = self.settings, self.listening
 
         def work(ready: Ready) -> None:
-            log.configure(settings.log_level, process=name, directory=settings.log_directory)
-            run_part(name, settings, ready)
+            log.configure(settings.log_level, process=name, directory=settings.log_directory, style=settings.log_format)
+            if name == "api":
+                run_part(name, settings, ready, listening=listening)
+            else:
+                listening.close()
+                run_part(name, settings, ready)
 
         self.worker_ran = self.worker_ran or name == "worker"
-        self._add(_fork(name, work, self._descriptors()))
+        child = fork(name, work, self._descriptors())
+        self.add(child)
+        return child
+
+    def add(self, child: Child) -> None:
+        """Watch over a child."""
+        self.children[child.pid] = child
+        for fd in (child.pidfd, child.pipe):
+            self._selector.register(fd, selectors.EVENT_READ, child)
 
     def in_child(self, name: str, work: Callable[[], None], meanwhile: Callable[[], None] = lambda: None) -> None:
         """Do `work` in a child and wait for it, doing `meanwhile` here. Raises StartError with the child's error."""
-        child = _fork(name, lambda ready: work(), self._descriptors())
+        child = fork(name, lambda ready: work(), [*self._descriptors(), self.listening.fileno()])
         try:
             meanwhile()
             while True:
@@ -211,9 +146,10 @@ class Supervisor:
                     os.kill(child.pid, signal.SIGKILL)
                     os.waitpid(child.pid, 0)
                     return
+                self._drain_wake()
             child.listen()
             if status:
-                raise StartError(child.error or f"{name} {_how_it_ended(status)}")
+                raise StartError(child.error or f"{name} {how_it_ended(status)}")
         finally:
             child.close()
 
@@ -222,54 +158,61 @@ class Supervisor:
         deadline = time.monotonic() + self.settings.ready_timeout_seconds
         while not self.stop_signals:
             for ended in self._turn(max(0.0, deadline - time.monotonic())):
-                why = ended.error or f"{_how_it_ended(ended.status)}; see {self.settings.log_directory}"
-                raise StartError(f"the {ended.name}: {why}")
+                raise StartError(f"the {ended.name}: {self._why(ended)}")
             if all(child.ready for child in self.children.values()):
-                endpoint = self.children["api"].endpoint
-                # an api that is started again must be found where the first one was
-                self.settings = msgspec.structs.replace(self.settings, listen=endpoint.removeprefix("http://"))
-                return endpoint
+                return next(child.endpoint for child in self.children.values() if child.endpoint)
             if time.monotonic() >= deadline:
                 late = ", ".join(child.name for child in self.children.values() if not child.ready)
-                raise StartError(
-                    f"{late} not ready within {self.settings.ready_timeout_seconds} s; see {self.settings.log_directory}, "
-                    "or allow more with OPENCPH_READY_TIMEOUT_SECONDS"
-                )
+                raise self._late(late)
         return ""
 
     def watch(self) -> None:
-        """Restart what dies until told to stop."""
-        upkeep = time.monotonic() + UPKEEP_SECONDS
+        """Restart what dies until told to stop; replace everything when told to."""
         while not self.stop_signals:
-            now = time.monotonic()
-            for ended in self._turn(max(0.0, min([upkeep, *self.due.values()]) - now)):
-                steady = ended.lived_seconds > STEADY_SECONDS
-                count = self.restarts[ended.name] = 0 if steady else self.restarts.get(ended.name, -1) + 1
-                pause = BACK_OFF_SECONDS[min(count, len(BACK_OFF_SECONDS) - 1)]
-                self.due[ended.name] = time.monotonic() + pause
-                why = f" ({ended.error})" if ended.error else ""
-                when = f" in {pause:g} s" if pause else ""
-                _logger.warning(f"the {ended.name} {_how_it_ended(ended.status)}{why}; starting it again{when}")
-            now = time.monotonic()
-            for name in [name for name, when in self.due.items() if when <= now]:
-                del self.due[name]
-                self.start(name)
-            if now >= upkeep:
-                upkeep = now + UPKEEP_SECONDS
-                with suppress(OSError):
-                    log.rotate(self.settings.log_directory)
+            if self.replace_wanted:
+                self.replace_wanted = False
+                self._hand_over()
+            self._step()
+
+    def roll(self) -> None:
+        """Replace the parts of the program before, one by one: the new one is ready before the old one is told to leave.
+
+        Raises StartError when a new part does not get ready; the old one of it, and those after it, go on.
+        """
+        old = [child for child in self.children.values() if not child.leaving]
+        for name in PARTS:
+            new = self.start(name)
+            deadline = time.monotonic() + self.settings.ready_timeout_seconds
+            while not (new.ready or self.stop_signals):
+                for ended in self._step(deadline):
+                    if ended.pid == new.pid:
+                        raise StartError(f"the new {name}: {self._why(ended)}")
+                if time.monotonic() >= deadline:
+                    self._let_go(new, signal.SIGKILL, 0.0)
+                    raise self._late(f"the new {name}")
+            if self.stop_signals:
+                return
+            for child in old:
+                if child.name == name and child.pid in self.children:
+                    self._let_go(child, REPLACE, self.settings.drain_seconds + STOP_SECONDS)
+        _logger.info(
+            "every part is replaced", parts={child.name: child.pid for child in self.children.values() if not child.leaving}
+        )
 
     def stop(self) -> None:
         """End every part, and then the phones. Bounded: after STOP_SECONDS, or a second signal, parts are killed."""
+        self.listening.close()
         self.due.clear()
         signals, deadline = self.stop_signals, time.monotonic() + STOP_SECONDS
         for child in self.children.values():
-            _kill(child.pid, signal.SIGTERM)
+            child.leaving = True
+            child.kill_at = deadline + 1.0
+            kill(child.pid, signal.SIGTERM)
         while self.children:
             left = deadline - time.monotonic()
             if left <= 0 or self.stop_signals > max(signals, 1):
                 for child in self.children.values():
-                    _kill(child.pid, signal.SIGKILL)
+                    kill(child.pid, signal.SIGKILL)
                     _logger.warning(f"the {child.name} did not stop; killed", pid=child.pid)
                 left, deadline = 1.0, time.monotonic() + 1.0
             self._turn(left)
@@ -278,9 +221,73 @@ class Supervisor:
 
             end_all(self.settings.data)
 
+    # --- healing ---
+
+    def _step(self, deadline: float | None = None) -> list[_Ended]:
+        """Wait for events until something is due, at most until `deadline`; heal. Returns the parts that ended."""
+        leaving = [child.kill_at for child in self.children.values() if child.leaving]
+        until = min([self._upkeep, *self.due.values(), *leaving, *([] if deadline is None else [deadline])])
+        all_ended = self._turn(max(0.0, until - time.monotonic()))
+        for ended in all_ended:
+            if ended.expected or any(child.name == ended.name and not child.leaving for child in self.children.values()):
+                continue
+            steady = ended.lived_seconds > STEADY_SECONDS
+            count = self.restarts[ended.name] = 0 if steady else self.restarts.get(ended.name, -1) + 1
+            pause = BACK_OFF_SECONDS[min(count, len(BACK_OFF_SECONDS) - 1)]
+            self.due[ended.name] = time.monotonic() + pause
+            why = f" ({ended.error})" if ended.error else ""
+            when = f" in {pause:g} s" if pause else ""
+            _logger.warning(f"the {ended.name} {how_it_ended(ended.status)}{why}; starting it again{when}")
+        now = time.monotonic()
+        for name in [name for name, when in self.due.items() if when <= now]:
+            del self.due[name]
+            self.start(name)
+        for child in self.children.values():
+            if child.leaving and child.kill_at <= now:
+                _logger.warning(f"the {child.name} that was replaced did not leave in time; killed", part_pid=child.pid)
+                kill(child.pid, signal.SIGKILL)
+                child.kill_at = now + STOP_SECONDS
+        if now >= self._upkeep:
+            self._upkeep = now + UPKEEP_SECONDS
+            with suppress(OSError):
+                log.rotate(self.settings.log_directory)
+        return all_ended
+
+    def _let_go(self, child: Child, number: int, seconds: float) -> None:
+        """Tell a part to end, and kill it after so long."""
+        child.leaving = True
+        child.kill_at = time.monotonic() + seconds
+        kill(child.pid, number)
+
+    def _hand_over(self) -> None:
+        """Become the program as it is installed now, which replaces the parts; or stay, and say why."""
+        try:
+            handover.try_out()
+            handover.hand_over(
+                handover.Left(
+                    lock=self.lock,
+                    listening=self.listening.fileno(),
+                    claim=self.claimed.fileno(),
+                    worker_ran=self.worker_ran,
+                    parts=[handover.left_part(child) for child in self.children.values()],
+                )
+            )
+        except (handover.TrialError, OSError) as error:
+            _logger.error(f"nothing is replaced: {sentence(error)}")
+
     # --- events ---
 
+    def _why(self, ended: _Ended) -> str:
+        return ended.error or f"{how_it_ended(ended.status)}; see {self.settings.log_directory}"
+
+    def _late(self, what: str) -> StartError:
+        return StartError(
+            f"{what} not ready within {self.settings.ready_timeout_seconds} s; see {self.settings.log_directory}, "
+            "or allow more with OPENCPH_READY_TIMEOUT_SECONDS"
+        )
+
     def _descriptors(self) -> list[int]:
+        """Those that are nobody else's."""
         return [
             self._wake_read,
             self._wake_write,
@@ -288,19 +295,17 @@ class Supervisor:
             *(fd for child in self.children.values() for fd in (child.pidfd, child.pipe)),
         ]
 
-    def _add(self, child: _Child) -> None:
-        self.children[child.name] = child
-        for fd in (child.pidfd, child.pipe):
-            self._selector.register(fd, selectors.EVENT_READ, child)
+    def _drain_wake(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
 
     def _turn(self, seconds: float) -> list[_Ended]:
         """Wait for events, at most so long. Returns the parts that ended."""
         ended = []
         for key, _ in self._selector.select(seconds):
-            child: _Child | None = key.data
+            child: Child | None = key.data
             if child is None:
-                with suppress(BlockingIOError):
-                    os.read(self._wake_read, 4096)
+                self._drain_wake()
             elif key.fd == child.pipe:
                 was_ready = child.ready
                 if not child.listen():
@@ -315,20 +320,10 @@ class Supervisor:
                     with suppress(KeyError):
                         self._selector.unregister(fd)
                 child.close()
-                self.children.pop(child.name, None)
-                ended.append(_Ended(child.name, child.error, status, time.monotonic() - child.start))
+                del self.children[child.pid]
+                lived = time.monotonic() - child.start
+                ended.append(_Ended(child.name, child.error, status, lived, child.leaving, child.pid))
         return ended
-
-
-def _kill(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _how_it_ended(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"was killed by signal {os.WTERMSIG(status)}"
-    return f"ended with status {os.WEXITSTATUS(status)}"
 
 
 def _import_parts(settings: Settings) -> None:
@@ -341,21 +336,23 @@ def _import_parts(settings: Settings) -> None:
 
 
 def up(settings: Settings) -> int:
-    """Run everything until SIGINT or SIGTERM. Returns the exit status; says in one sentence why it could not start."""
+    """Run everything until SIGINT or SIGTERM; replace it on SIGUSR1. Returns the exit status; says in one sentence why it could
+    not start."""
+    if handover.is_trial():
+        return 0
+    left = handover.take()
+    if left is not None:
+        return _take_over(settings, left)
     supervisor: Supervisor | None = None
     try:
-        if not settings.run_directory.exists():
-            check_port_is_free(settings)  # before anything is made; later `OnlyOne` knows better why a port is taken
+        # before anything is made; in a directory that is in use `OnlyOne` knows better why a port is taken
+        listening = None if settings.run_directory.exists() else listen(settings.listen)
         prepare_directories(settings)
-        log.configure(settings.log_level, process="up", directory=settings.log_directory)
+        log.configure(settings.log_level, process="up", directory=settings.log_directory, style=settings.log_format)
         log.rotate(settings.log_directory)
-        OnlyOne(settings)
-        check_port_is_free(settings)
-        network = claim(settings)  # until this process and its parts have ended
-        supervisor = Supervisor(settings)
-        supervisor.in_child("prepare", lambda: prepare_database(settings), meanwhile=lambda: _import_parts(settings))
-        gc.collect()
-        gc.freeze()  # the pages of what was imported stay shared
+        lock = OnlyOne(settings).descriptor
+        supervisor = Supervisor(settings, listening or listen(settings.listen), lock, claim(settings))
+        _prepare(supervisor)
         if not supervisor.stop_signals:
             for name in PARTS:
                 supervisor.start(name)
@@ -366,12 +363,36 @@ def up(settings: Settings) -> int:
             _announce(settings, endpoint)
         supervisor.watch()
         supervisor.stop()
-        network.close()
-    except (StartError, NetworkTakenError, OSError) as error:
-        print(f"opencph cannot start: {_sentence(error)}", file=sys.stderr)
+    except (StartError, NetworkTakenError, ListenError, OSError) as error:
+        print(f"opencph cannot start: {sentence(error)}", file=sys.stderr)
         if supervisor is not None:
             supervisor.stop()
         return 1
+    return 0
+
+
+def _prepare(supervisor: Supervisor) -> None:
+    settings = supervisor.settings
+    supervisor.in_child("prepare", lambda: prepare_database(settings), meanwhile=lambda: _import_parts(settings))
+    gc.collect()
+    gc.freeze()  # the pages of what was imported stay shared
+
+
+def _take_over(settings: Settings, left: handover.Left) -> int:
+    """Go on where the program before left off: replace its parts, or, when that fails, watch over them as they are."""
+    log.configure(settings.log_level, process="up", directory=settings.log_directory, style=settings.log_format)
+    listening, claimed = (socket.socket(fileno=descriptor) for descriptor in (left.listening, left.claim))
+    supervisor = Supervisor(settings, listening, left.lock, claimed)
+    supervisor.worker_ran = left.worker_ran
+    for part in left.parts:
+        supervisor.add(handover.child_of(part))
+    try:
+        _prepare(supervisor)
+        supervisor.roll()
+    except (StartError, OSError) as error:
+        _logger.error(f"not every part is replaced; what was not goes on as it was: {sentence(error)}")
+    supervisor.watch()
+    supervisor.stop()
     return 0
 
 
@@ -385,11 +406,10 @@ def _announce(settings: Settings, endpoint: str) -> None:
 def run_alone(name: str, settings: Settings) -> int:
     """`opencph api|worker|gateway`: one part in this process, beside others that share its database."""
     try:
-        if name == "api":
-            check_port_is_free(settings)
+        more = {"listening": _activated() or listen(settings.listen)} if name == "api" else {}
         network = None if name == "api" else claim(settings)  # an api opens none of those addresses
         prepare_directories(settings)
-        log.configure(settings.log_level, process=name, directory=settings.log_directory)
+        log.configure(settings.log_level, process=name, directory=settings.log_directory, style=settings.log_format)
         prepare_database(settings)
 
         def ready(endpoint: str = "") -> None:
@@ -397,7 +417,7 @@ def run_alone(name: str, settings: Settings) -> int:
                 write_credentials(settings, endpoint)
             print(f"ready {endpoint or name}", flush=True)
 
-        run_part(name, settings, ready)
+        run_part(name, settings, ready, **more)
         if network is not None:
             network.close()
     except KeyboardInterrupt:
@@ -405,6 +425,16 @@ def run_alone(name: str, settings: Settings) -> int:
     except Exception as error:
         if not type(error).__module__.startswith("opencph.") and not isinstance(error, OSError):
             _logger.error(f"{name} failed", exception=traceback.format_exc())
-        print(f"opencph {name} cannot run: {_sentence(error)}", file=sys.stderr)
+        print(f"opencph {name} cannot run: {sentence(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _activated() -> socket.socket | None:
+    """The socket that systemd listens on for us (sd_listen_fds(3)); it stays while api processes come and go."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
+        return None
+    listening = socket.socket(fileno=3)
+    listening.set_inheritable(False)
+    listening.setblocking(False)
+    return listening

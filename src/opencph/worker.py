@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
@@ -35,7 +36,10 @@ from opencph.iam import audit
 from opencph.jobs import JobKind
 from opencph.jobs.engine import Worker
 from opencph.jobs.retention import delete_finished
+from opencph.metrics.exchange import answering
+from opencph.metrics.families import JOB_LANES_BUSY
 from opencph.runtimes import Runtime, RuntimeFaultError
+from opencph.runtimes.metered import metered
 from opencph.settings import Settings, SettingsError
 from opencph.store import processes
 from opencph.store.database import StoreError
@@ -96,9 +100,9 @@ async def _run(fleet: Fleet, ready: Callable[[], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="worker"))
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):  # the last: another process takes over
         loop.add_signal_handler(number, stop.set)
-    runtime = make_runtime(fleet.settings)
+    runtime = metered(make_runtime(fleet.settings))
     process_id = await asyncio.to_thread(processes.register, fleet.database, "worker")
     engine = Worker(fleet.database, kinds(fleet, runtime), worker_id=process_id, lease_seconds=fleet.settings.job_lease_seconds)
     parts: dict[str, Coroutine[Any, Any, None]] = {
@@ -108,6 +112,9 @@ async def _run(fleet: Fleet, ready: Callable[[], None]) -> None:
         "maintenance": _every(maintenance.ROUNDS_SECONDS, stop, lambda: maintenance.carry_out(fleet)),
         "retention": _every(RETENTION_SECONDS, stop, lambda: _retention(fleet)),
     }
+    JOB_LANES_BUSY.read_from(lambda: {(): engine.busy})
+    numbers = AsyncExitStack()
+    await numbers.enter_async_context(answering("worker", fleet.settings.run_directory))
     tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -124,6 +131,7 @@ async def _run(fleet: Fleet, ready: Callable[[], None]) -> None:
             cause = died.exception()
             raise WorkerDiedError(f"the worker's {died.get_name()} ended: {cause or 'without a cause'}") from cause
     finally:
+        await numbers.aclose()
         stopping.cancel()
         for task in tasks:
             task.cancel()

@@ -51,6 +51,7 @@ class Edge:
         # Request ids are no secrets, but must differ between processes that were forked from one.
         self._random_bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
         self.in_flight = 0
+        self.leaving = False  # set by whoever ends this process: connections close after their next answer
         self._snapshot = False
         self._remembered = RememberedAnswers()
         self._idle: asyncio.Event | None = None
@@ -63,6 +64,8 @@ class Edge:
         if scope["type"] != "http":
             return
         self.in_flight += 1
+        if self.leaving:
+            send = _closing(send)
         found = self.router.find(scope["method"], scope["raw_path"])
         try:
             if found is None and self.objects.claims(scope):
@@ -185,6 +188,17 @@ class Edge:
         """Wait for the threads."""
         for threads in (self._reads, self._writes, self._slow):
             threads.shutdown()
+
+
+def _closing(send: Send) -> Send:
+    """The same, telling the client that the connection ends with this answer."""
+
+    async def send_and_close(event: MutableMapping[str, Any]) -> None:
+        if event["type"] == "http.response.start":
+            event = {**event, "headers": [*event["headers"], (b"connection", b"close")]}
+        await send(event)
+
+    return send_and_close
 
 
 def _without_doubles(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

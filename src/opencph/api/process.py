@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import structlog
@@ -19,14 +18,18 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from opencph.api.edge import Edge
+from opencph.api.metrics import make_scrape_token
 from opencph.fleet import open_fleet
+from opencph.metrics.exchange import answering
 from opencph.settings import Settings
+from opencph.sockets import BACKLOG, listen, stop_accepting
 from opencph.store import processes
 from opencph.store.database import StoreError
 
-BACKLOG = 1024
 HEADER_SECONDS = 30
-DRAIN_SECONDS = 10.0
+#: How long clients that hold a connection are given to ask once more, and to be told that it closes.
+LINGER_SECONDS = 0.5
+STOP_SECONDS = 10.0
 READY_SECONDS = 10.0
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - said, not bound
 
@@ -54,33 +57,16 @@ class _Server(Server):
             log_enabled=False,
         )
         self._listening = listening  # Granian takes it over when it starts
+        self._also_listening = listening.dup()
+
+    def stop_accepting(self) -> None:
+        """Take no more connections, and go on serving those that are there."""
+        stop_accepting(self._also_listening)
+        self._also_listening.close()
 
     def _init_shared_socket(self) -> None:
         self._shd: Any = SocketHolder(self._listening.detach(), False, BACKLOG)  # type: ignore[call-arg]
         self._ssp: Any = None
-
-
-def listen(address: str) -> socket.socket:
-    """A listening socket on HOST:PORT; port 0 takes a free one. Raises ApiStartError."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not (host and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ApiStartError(f"cannot listen on {address}: it must be HOST:PORT, the port 0 to 65535")
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ApiStartError(f"cannot listen on {address}: {error}; give HOST:PORT with --listen") from error
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(where)
-        listening.listen(BACKLOG)
-        listening.setblocking(False)
-    except OSError as error:
-        listening.close()
-        why = "another process has the port" if error.errno == errno.EADDRINUSE else error.strerror
-        raise ApiStartError(f"cannot listen on {address}: {why}; give another HOST:PORT with --listen") from error
-    return listening
 
 
 def endpoint_of(listening: socket.socket) -> str:
@@ -90,12 +76,16 @@ def endpoint_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run_api(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT. Calls `ready(endpoint)` once a request has been answered.
+def run_api(settings: Settings, ready: Callable[[str], None], listening: socket.socket | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was begun; after SIGUSR1 (another process takes over) with more patience.
 
-    Opens the database itself, so it may run in a forked child. Raises ApiStartError, StoreError, SettingsError.
+    Calls `ready(endpoint)` once a request has been answered.
+
+    `listening` is a socket that others hold, and may accept from too: then no client is refused while this process is replaced.
+    Without one the process listens on `settings.listen`. Opens the database itself, so it may run in a forked child.
+    Raises ApiStartError, ListenError, StoreError, SettingsError.
     """
-    listening = listen(settings.listen)
+    listening = listening or listen(settings.listen)
     try:
         fleet = open_fleet(settings)
         try:
@@ -115,11 +105,22 @@ def run_api(settings: Settings, ready: Callable[[str], None]) -> None:
 
 async def _serve(edge: Edge, listening: socket.socket, process_id: str, ready: Callable[[str], None]) -> None:
     stop = asyncio.Event()
+    replaced = False
+
+    def leave() -> None:
+        nonlocal replaced
+        replaced = True
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, leave)
     endpoint = endpoint_of(listening)
     server = _Server(edge, listening)
+    make_scrape_token(edge.fleet.settings)
+    numbers = AsyncExitStack()
+    await numbers.enter_async_context(answering("api", edge.fleet.settings.run_directory))
     serving = asyncio.create_task(server.serve())
     beating = asyncio.create_task(_beat(edge, process_id))
     waiting = asyncio.create_task(stop.wait())
@@ -134,11 +135,19 @@ async def _serve(edge: Edge, listening: socket.socket, process_id: str, ready: C
     finally:
         beating.cancel()
         waiting.cancel()
+        server.stop_accepting()
+        with suppress(asyncio.TimeoutError):
+            edge.leaving = True
+            if replaced:
+                await asyncio.sleep(LINGER_SECONDS)
+            seconds = edge.fleet.settings.drain_seconds if replaced else STOP_SECONDS
+            await asyncio.wait_for(edge.idle(), seconds)
+        await numbers.aclose()
         server.stop()  # type: ignore[no-untyped-call]
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(serving, DRAIN_SECONDS)
+            await asyncio.wait_for(serving, STOP_SECONDS)
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(edge.idle(), DRAIN_SECONDS)
+            await asyncio.wait_for(edge.idle(), STOP_SECONDS)
 
 
 async def _answers(endpoint: str) -> None:
