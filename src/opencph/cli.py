@@ -499,6 +499,35 @@ def capture_image(
     raise typer.Exit(run(_settings(data, None, database, None, config), phone, name=name, as_json=json))
 
 
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="The file to make, or a directory to make one in.")],
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Put all that must not be lost into one file, while everything runs."""
+    from opencph.backup_commands import run_backup
+
+    raise typer.Exit(run_backup(_settings(data, None, database, None, config), target, as_json=json))
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="What `opencph backup` made.")],
+    data: Data = None,
+    database: Database = None,
+    config: Config = None,
+    json: Json = False,
+    check: Annotated[bool, typer.Option("--check", help="Read it through and compare its checksums; restore nothing.")] = False,
+) -> None:
+    """Bring a backup back, into an empty data directory and an empty database."""
+    from opencph.backup_commands import run_restore
+
+    raise typer.Exit(run_restore(_settings(data, None, database, None, config), source, only_check=check, as_json=json))
+
+
 def main() -> None:
     """The console script."""
     app()

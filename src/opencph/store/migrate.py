@@ -17,7 +17,7 @@ from opencph.store.database import Database, Query, StoreBusyError, StoreError, 
 from opencph.store.tables import metadata
 
 #: the newest revision in `store/migrations/versions`; a test compares them
-HEAD = "0009"
+HEAD = "0010"
 #: how long to wait for another process that migrates
 MIGRATION_WAIT_SECONDS = 120.0
 
@@ -48,7 +48,7 @@ def migrate(url: str) -> None:
     """
     database = open_database(url)
     try:
-        if _version(database) == HEAD:
+        if revision_of(database) == HEAD:
             return
         deadline = time.monotonic() + MIGRATION_WAIT_SECONDS
         while True:
@@ -64,28 +64,39 @@ def migrate(url: str) -> None:
         upgrade(url)
 
 
-def _version(source: Database | Transaction) -> str | None:
+def revision_of(source: Database | Transaction) -> str | None:
     """The revision a database is at; None when it has none."""
     return source.row(_VERSION) if source.row(_HAS_VERSION_TABLE[source.dialect]) else None
+
+
+def is_current(database: Database) -> bool:
+    """Whether the database has the tables of this version, or of a newer one. Raises StoreError."""
+    has_version = database.row(_HAS_VERSION_TABLE[database.dialect])
+    return bool(has_version) and (database.row(_VERSION) or "") >= HEAD
 
 
 def _create_if_empty(database: Database) -> str:
     with database.write() as tx:
         tx.lock("migrate")
-        found = _version(tx)
+        found = revision_of(tx)
         if found is not None:
             return found
-        for table in metadata.sorted_tables:
-            tx.run(command(CreateTable(table)))
-            for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                tx.run(command(CreateIndex(index)))
-        tx.run(_CREATE_VERSION_TABLE)
-        tx.run(_STAMP, version=HEAD)
+        create_tables(tx)
         return HEAD
 
 
-def upgrade(url: str) -> None:
-    """Run the revisions a database lacks, all in one transaction. `migrate` calls it when it must; errors are the same."""
+def create_tables(tx: Transaction) -> None:
+    """Make every table, at HEAD, in a database that has none."""
+    for table in metadata.sorted_tables:
+        tx.run(command(CreateTable(table)))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            tx.run(command(CreateIndex(index)))
+    tx.run(_CREATE_VERSION_TABLE)
+    tx.run(_STAMP, version=HEAD)
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Run the revisions a database lacks, up to `revision`, in one transaction. Errors are those of `migrate`, which calls it."""
     import alembic.command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -126,8 +137,8 @@ def upgrade(url: str) -> None:
                     f"{HEAD!r}): install the newer version that made it"
                 )
             config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            alembic.command.upgrade(config, revision)
     except (DBAPIError, CommandError) as error:
-        raise StoreError(f"the database cannot be brought to revision {HEAD!r}: {error}") from error
+        raise StoreError(f"the database cannot be brought to revision {revision!r}: {error}") from error
     finally:
         engine.dispose()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from opencph.handset import control
@@ -18,6 +20,7 @@ from opencph.runtimes import RuntimeFaultError
 
 TRASH = ".trash"
 DELETE_ATTEMPTS = 5
+HOLD_SECONDS = 60.0
 
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _ADVICE = {
@@ -37,6 +40,10 @@ def cause_of(error: OSError) -> str:
     where = f": {error.filename}" if error.filename else ""
     advice = _ADVICE.get(error.errno or 0)
     return f"{said}{where}; {advice}" if advice else f"{said}{where}"
+
+
+class HeldError(Exception):
+    """Another process holds the trash."""
 
 
 class Homes:
@@ -99,18 +106,67 @@ class Homes:
             if home.exists():
                 self._trash.mkdir(mode=0o700, exist_ok=True)
                 home.rename(self._trash / f"{generation_id}.{secrets.token_hex(4)}")  # gone for everybody at once
-            for left in self._trash.glob(f"{generation_id}.*"):
-                _delete_tree(left)
+            with self._deleting() as may:
+                for left in self._trash.glob(f"{generation_id}.*") if may else ():
+                    _delete_tree(left)
         except OSError as error:
             raise RuntimeFaultError(f"the phones' data cannot be deleted: {cause_of(error)}") from error
 
-    def sweep(self) -> None:
-        """Delete what deletions that were cut short have left. What resists is left for the next time."""
-        for left in self._trash.glob("*"):
-            try:
-                _delete_tree(left)
-            except OSError:
-                continue
+    def sweep(self, older_seconds: float = 0.0) -> None:
+        """Delete what deletions that were cut short have left, so long ago. What resists is left for the next time."""
+        before = time.time() - older_seconds
+        with self._deleting() as may:
+            for left in self._trash.glob("*") if may else ():
+                try:
+                    if left.lstat().st_ctime <= before:
+                        _delete_tree(left)
+                except OSError:
+                    continue
+
+    def places(self, generation_id: str) -> list[Path]:
+        """Where the directory of a generation may be: in its place, or in the trash."""
+        return [self.path(generation_id), *self._trash.glob(f"{generation_id}.*")]
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Nothing is deleted from the trash meanwhile: generations that are removed stay there, to be copied; then they go.
+
+        Raises HeldError when another process holds it, OSError when there can be no trash.
+        """
+        self._trash.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._trash, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            deadline = time.monotonic() + HOLD_SECONDS  # deletions that have begun come to their end
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise HeldError from None
+                    time.sleep(0.05)
+            yield
+        finally:
+            os.close(descriptor)
+            self.sweep()
+
+    @contextmanager
+    def _deleting(self) -> Iterator[bool]:
+        """Whether what is in the trash may be deleted now; nobody begins to hold it meanwhile."""
+        try:
+            descriptor = os.open(self._trash, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield False
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            may = True
+        except BlockingIOError:
+            may = False
+        try:
+            yield may
+        finally:
+            os.close(descriptor)
 
 
 def _delete_tree(path: Path) -> None:

@@ -35,6 +35,8 @@ FORK_ATTEMPTS = 3
 FORKS_AT_ONCE = 16
 SOCKET_SECONDS = 2.0  # from a host's lock to its socket
 QUIT_SECONDS = 3.0
+#: What is in the trash for so long is nobody's work any more: a backup that held it was killed.
+LEFT_SECONDS = 600.0
 #: Generations that one inventory asks at a time.
 ASK_AT_ONCE = 64
 
@@ -116,9 +118,8 @@ class BuiltinRuntime:
         self._turns.pop(generation_id, None)
 
     async def inventory(self) -> Sequence[GenerationInventory]:
-        if not self._swept:
-            self._swept = True
-            await asyncio.to_thread(self._homes.sweep)
+        await asyncio.to_thread(self._homes.sweep, LEFT_SECONDS if self._swept else 0.0)
+        self._swept = True
         found = await asyncio.to_thread(self._names)
         asking = asyncio.Semaphore(ASK_AT_ONCE)
 
