@@ -346,9 +346,12 @@ class Lane(asyncio.Transport):
             self._look()
 
     def _take(self, size: int) -> None:
-        """Handle the first `size` bytes of the incoming buffer; what is not a whole packet is kept."""
+        """Handle the first `size` bytes of the incoming buffer; what is not a whole packet is kept.
+
+        asyncssh drops its transport at once when it hangs up, and has it aborted later: what comes after is not looked at.
+        """
         connection, incoming, at = self._connection, self._arena.incoming, 0
-        while at < size and not self._closing and not self._busy:
+        while at < size and not self._closing and connection._transport is not None and not self._busy:
             opener, waiting = self._opener, len(connection._inpbuf)
             if opener is None:
                 connection.data_received(bytes(incoming[at:size]))

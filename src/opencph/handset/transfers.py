@@ -72,12 +72,12 @@ class Upload:
         """Set mode and time. Raises OSError."""
         place = self._place
         if self._link is not None:
-            target = bytes(self._link).rstrip(b"\0")
+            target = bytes(self._link).partition(b"\0")[0]  # as C reads it
             if place.name:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(place.name, dir_fd=place.fd)
             self._disk.take(BLOCK_BYTES)
-            os.symlink(target, place.name.encode(), dir_fd=place.fd)
+            os.symlink(target, os.fsencode(place.name), dir_fd=place.fd)
             owner = self._files.owner
             if owner is not None:
                 os.chown(place.name, owner, owner, dir_fd=place.fd, follow_symlinks=False)
