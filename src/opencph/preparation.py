@@ -63,8 +63,13 @@ def check_port_is_free(settings: Settings) -> None:
     listen(settings.listen).close()
 
 
-def prepare_database(settings: Settings) -> None:
-    """Bring the schema up to date and make the first rows. Idempotent; several processes may do it at once."""
+def prepare_database(settings: Settings, *, part: str = "api") -> None:
+    """Bring the schema up to date and make the first rows. Idempotent; several processes may do it at once.
+
+    For a worker, and for `up`, `settings.data` must be where the phones of this database live, or become it; for a gateway it must
+    not be another place. Raises AwayError.
+    """
+    from opencph.fleet import phone_home
     from opencph.fleet.catalogue import load_catalogue
     from opencph.fleet.hosts import sync_hosts
     from opencph.iam.bootstrap import bootstrap
@@ -78,6 +83,10 @@ def prepare_database(settings: Settings) -> None:
         catalogue = load_catalogue(settings.catalogue)
         with database.write() as tx:
             sync_hosts(tx, settings, catalogue)
+        if part == "gateway":
+            phone_home.check(database, settings)
+        elif part != "api":
+            phone_home.check_in(database, settings)
     finally:
         database.close()
 

@@ -373,7 +373,7 @@ def up(settings: Settings) -> int:
 
 def _prepare(supervisor: Supervisor) -> None:
     settings = supervisor.settings
-    supervisor.in_child("prepare", lambda: prepare_database(settings), meanwhile=lambda: _import_parts(settings))
+    supervisor.in_child("prepare", lambda: prepare_database(settings, part="up"), meanwhile=lambda: _import_parts(settings))
     gc.collect()
     gc.freeze()  # the pages of what was imported stay shared
 
@@ -410,7 +410,7 @@ def run_alone(name: str, settings: Settings) -> int:
         network = None if name == "api" else claim(settings)  # an api opens none of those addresses
         prepare_directories(settings)
         log.configure(settings.log_level, process=name, directory=settings.log_directory, style=settings.log_format)
-        prepare_database(settings)
+        prepare_database(settings, part=name)
 
         def ready(endpoint: str = "") -> None:
             if endpoint:

@@ -19,6 +19,7 @@ from opencph.fleet import (
     Fleet,
     command_jobs,
     encode_servers,
+    findings,
     maintenance,
     open_fleet,
     phone_data_jobs,
@@ -174,3 +175,4 @@ def _heartbeat(fleet: Fleet, process_id: str) -> None:
 def _retention(fleet: Fleet) -> None:
     delete_finished(fleet.database, fleet.settings.job_retention_days)
     audit.delete_old(fleet.database, fleet.settings.audit_retention_days)
+    findings.delete_old(fleet.database, fleet.settings.job_retention_days)

@@ -79,6 +79,7 @@ class MemoryRuntime:
     def __init__(self) -> None:
         self.generations: dict[str, MemoryGeneration] = {}
         self.calls: list[str] = []
+        self.aside: list[str] = []
         self.faults: dict[str, str] = {}  # method: message of the RuntimeFaultError it raises
         self.broken: dict[str, str] = {}  # phone number as text, or phone_id: cause why it does not boot
         self.mute: set[int] = set()  # phone numbers that say they run and do not answer ADB
@@ -154,6 +155,14 @@ class MemoryRuntime:
         if generation is not None:
             for phone in generation.phones.values():
                 phone.off()
+
+    async def set_aside(self, generation_id: str) -> str:
+        await self._enter("set_aside")
+        generation = self.generations.pop(generation_id)
+        for phone in generation.phones.values():
+            phone.off()
+        self.aside.append(generation_id)
+        return f"aside/{generation_id}"
 
     async def inventory(self) -> Sequence[GenerationInventory]:
         await self._enter("inventory")

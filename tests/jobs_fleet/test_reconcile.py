@@ -15,6 +15,7 @@ from opencph.fleet import reconcile
 from opencph.fleet.adb_check import answers_adb
 from opencph.fleet.ids import new_id
 from opencph.fleet.reconcile import RECOVER_SERVER, Reconciler
+from opencph.fleet.strangers import GenerationRow
 from opencph.runtimes import GenerationInventory, GenerationSpec
 
 
@@ -177,7 +178,7 @@ def test_a_server_that_is_deleted_while_we_look_is_not_brought_back(world: World
 
         def _read(
             self, newest_job: int, inventory: Mapping[str, GenerationInventory]
-        ) -> tuple[dict[str, reconcile._Generation], set[str], list[reconcile._PhoneRow]]:
+        ) -> tuple[dict[str, GenerationRow], set[str], list[reconcile._PhoneRow]]:
             found = super()._read(newest_job, inventory)
             world.delete(*self.servers)
             return found

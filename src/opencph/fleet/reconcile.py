@@ -15,13 +15,15 @@ import msgspec
 import structlog
 from sqlalchemy import and_, bindparam, func, or_, select, update
 
-from opencph.fleet import Fleet, generations
+from opencph.fleet import Fleet, consistency, findings, generations, phone_home, strangers
 from opencph.fleet.adb_check import silent_phones
 from opencph.fleet.ids import new_id
 from opencph.fleet.job_errors import RUNTIME_FAILED, job_failed
 from opencph.fleet.statuses import PhoneStatus, ServerStatus
+from opencph.fleet.strangers import GenerationRow
 from opencph.fleet.times import now_ms
 from opencph.jobs import RUNNING, Batch, JobKind, NewJob, Step, queue
+from opencph.metrics.families import RECOVERIES
 from opencph.runtimes import GenerationInventory, GenerationSpec, Runtime, RuntimeFaultError
 from opencph.store import tables
 from opencph.store.database import (
@@ -37,6 +39,7 @@ from opencph.store.database import (
 
 RECOVER_SERVER = "recover_server"
 RECONCILE_SECONDS = 4.0
+CONSISTENCY_SECONDS = 30.0
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 2.0, 60.0
 
 #: Servers that are not being created, changed or deleted.
@@ -51,16 +54,6 @@ class RecoverServerJob(msgspec.Struct, frozen=True, kw_only=True):
     generation_id: str
 
 
-class _Generation(NamedTuple):
-    generation_id: str
-    server_id: str
-    project_id: str
-    state: str
-    phone_count: int
-    serves: bool  # the server points at it
-    server_status: int | None
-
-
 class _PhoneRow(NamedTuple):
     phone_id: str
     generation_id: str
@@ -72,7 +65,7 @@ _BUSY_LANES: Query[str] = Query(
     select(tables.jobs.c.lane).where(or_(tables.jobs.c.status == RUNNING, tables.jobs.c.seq > bindparam("after_seq"))).distinct(),
     scalar,
 )
-_GENERATIONS: Query[_Generation] = Query(
+_GENERATIONS: Query[GenerationRow] = Query(
     select(
         tables.generations.c.generation_id,
         tables.generations.c.server_id,
@@ -83,9 +76,10 @@ _GENERATIONS: Query[_Generation] = Query(
             tables.servers.c.generation_id == tables.generations.c.generation_id,
             tables.generations.c.state == "serving",
         ),
+        func.coalesce(tables.servers.c.generation_id, "") == tables.generations.c.generation_id,
         tables.servers.c.status,
     ).join(tables.servers, tables.servers.c.server_id == tables.generations.c.server_id, isouter=True),
-    _Generation,
+    GenerationRow,
 )
 _PHONES: Query[_PhoneRow] = Query(
     select(tables.phones.c.phone_id, tables.phones.c.generation_id, tables.phones.c.status).where(
@@ -192,12 +186,15 @@ class Reconciler:
         self.fleet = fleet
         self.runtime = runtime
         self._retries: dict[str, tuple[float, float]] = {}  # generation_id: (not before, pause), in loop seconds
+        self._checked = float("-inf")  # when the rows were looked through last, in loop seconds
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile until `stop`. A database or a runtime that fails is logged and asked again."""
         while not stop.is_set():
             try:
-                await self.reconcile()
+                if await self._phones_are_here():
+                    await self.reconcile()
+                await self._check_rows()
             except (StoreBusyError, StoreUnavailableError, RuntimeFaultError) as error:
                 log.warning("reconcile", error=str(error))
             try:
@@ -205,6 +202,20 @@ class Reconciler:
                     await stop.wait()
             except TimeoutError:
                 continue
+
+    async def _phones_are_here(self) -> bool:
+        """Whether the directory of phones is there. Without it, as when its disk is not mounted, every phone would be made anew."""
+        if self.runtime.name != "builtin" or await asyncio.to_thread(phone_home.is_here, self.fleet.settings):
+            return True
+        text = f"{self.fleet.settings.data}/builtin is not the directory of this database's phones any more: mount or restore it"
+        await asyncio.to_thread(strangers.report, self.fleet, "away", text)
+        return False
+
+    async def _check_rows(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._checked >= CONSISTENCY_SECONDS:
+            self._checked = now
+            await asyncio.to_thread(consistency.check, self.fleet)
 
     async def reconcile(self) -> None:
         """One comparison. The order of reading keeps it from fighting with jobs.
@@ -215,7 +226,7 @@ class Reconciler:
         before = await asyncio.to_thread(self._newest_job)
         inventory = {one.generation_id: one for one in await self.runtime.inventory()}
         rows, busy, phones = await asyncio.to_thread(self._read, before, inventory)
-        await self._remove_strangers(inventory, rows, busy)
+        await strangers.take_away(self.fleet, self.runtime, inventory, rows, busy, before)
         by_generation: dict[str, list[_PhoneRow]] = {}
         for phone in phones:
             by_generation.setdefault(phone.generation_id, []).append(phone)
@@ -229,7 +240,7 @@ class Reconciler:
 
     def _read(
         self, newest_job: int, inventory: Mapping[str, GenerationInventory]
-    ) -> tuple[dict[str, _Generation], set[str], list[_PhoneRow]]:
+    ) -> tuple[dict[str, GenerationRow], set[str], list[_PhoneRow]]:
         """Generations by id, the lanes to leave alone, and the phones that should run in generations that look wrong."""
         with self.fleet.database.read() as tx:
             rows = {row.generation_id: row for row in tx.rows(_GENERATIONS)}
@@ -247,7 +258,9 @@ class Reconciler:
             phones = tx.rows(_PHONES, generation_ids=json_list(sorted(wrong))) if wrong else []
             return rows, busy, phones
 
-    async def _compare(self, row: _Generation, newest_job: int, found: GenerationInventory | None, phones: list[_PhoneRow]) -> None:
+    async def _compare(
+        self, row: GenerationRow, newest_job: int, found: GenerationInventory | None, phones: list[_PhoneRow]
+    ) -> None:
         alive = found is not None and found.alive
         states = found.phones if found is not None and found.alive else {}
         down = [phone for phone in phones if states.get(phone.phone_id, "absent") in ("absent", "stopped")]
@@ -262,29 +275,42 @@ class Reconciler:
         if loop.time() < not_before:
             return
         self._retries[row.generation_id] = (loop.time() + pause, min(pause * 2, RETRY_MAX_SECONDS))
-        if await asyncio.to_thread(self._accept_recovery, row, newest_job, down, alive):
+        lost = [phone for phone in down if found is None or (alive and states.get(phone.phone_id, "absent") == "absent")]
+        if await asyncio.to_thread(self._accept_recovery, row, newest_job, down, alive, lost):
+            RECOVERIES.add("server")
             log.warning("phones are down; bringing them back", server_id=row.server_id, phones=len(down), host_alive=alive)
 
     @staticmethod
-    def _still_idle(tx: Transaction, row: _Generation, newest_job: int) -> bool:
+    def _still_idle(tx: Transaction, row: GenerationRow, newest_job: int) -> bool:
         """Whether the server is still as we saw it: no job since, and not just changed or deleted. Call it under the lock."""
         return not tx.row(_LANE_BUSY, lane_=row.server_id, after_seq=newest_job) and (
             tx.row(_STATUS_OF_SERVER, of_generation=row.generation_id) in SETTLED
         )
 
-    def _accept_back(self, row: _Generation, newest_job: int, back: list[_PhoneRow]) -> None:
+    def _accept_back(self, row: GenerationRow, newest_job: int, back: list[_PhoneRow]) -> None:
         with self.fleet.database.write() as tx:
             tx.lock("placement")
             if self._still_idle(tx, row, newest_job):
                 _mark_back(tx, row.generation_id, [phone.phone_id for phone in back])
 
-    def _accept_recovery(self, row: _Generation, newest_job: int, down: list[_PhoneRow], alive: bool) -> bool:
-        """Phones that are down become abnormal (-7), a server without its host abnormal (2), and the job is recorded with them."""
+    def _accept_recovery(
+        self, row: GenerationRow, newest_job: int, down: list[_PhoneRow], alive: bool, lost: list[_PhoneRow]
+    ) -> bool:
+        """Phones that are down become abnormal (-7), a server without its host abnormal (2), and the job is recorded with them.
+
+        Of those that are `lost` the directory is gone as well: they come back empty, and somebody must know.
+        """
         now = now_ms()
         with self.fleet.database.write() as tx:
             tx.lock("placement")
             if not self._still_idle(tx, row, newest_job):
                 return False
+            if any(phone.status == PhoneStatus.RUNNING for phone in down):
+                why = "" if alive else ": their host is gone"
+                _report_down(tx, row, "phones_down", f"{len(down)} phones of server {row.server_id} were down{why}", down)
+            if any(phone.status == PhoneStatus.RUNNING for phone in lost):
+                text = f"the data of {len(lost)} phones of server {row.server_id} is gone; they start anew, empty"
+                _report_down(tx, row, "data_lost", text, lost)
             tx.run(
                 _SET_PHONES,
                 phone_ids=json_list(phone.phone_id for phone in down),
@@ -315,25 +341,12 @@ class Reconciler:
             )
         return True
 
-    async def _remove_strangers(
-        self, inventory: Mapping[str, GenerationInventory], rows: Mapping[str, _Generation], busy: set[str]
-    ) -> None:
-        """Remove what the runtime has and no row or running job accounts for.
 
-        A generation's row is there before the runtime hears of it and until the runtime has removed it, and an id is never used
-        twice: what has no row after the inventory was taken will never have one.
-        """
-        for generation_id in inventory:
-            row = rows.get(generation_id)
-            if row is not None and (row.state == "serving" or row.server_id in busy):
-                continue
-            log.warning("removing phones that belong to no server", generation_id=generation_id)
-            try:
-                await self.runtime.remove(generation_id)
-            except RuntimeFaultError as fault:
-                log.warning("cannot remove phones that belong to no server", generation_id=generation_id, error=str(fault))
+def _report_down(tx: Transaction, row: GenerationRow, what: findings.What, text: str, phones: list[_PhoneRow]) -> None:
+    named = ", ".join(sorted(phone.phone_id for phone in phones)[:3])
+    findings.report(tx, what, f"{text} ({named}{', ...' if len(phones) > 3 else ''})", row.server_id)
 
 
-def _settled(row: _Generation) -> bool:
+def _settled(row: GenerationRow) -> bool:
     """Whether the generation serves a server that is not being created, changed or deleted."""
     return bool(row.serves) and row.server_status in SETTLED

@@ -25,6 +25,7 @@ from opencph.handset.config import HandsetError, PhoneConfig
 from opencph.handset.phone import Phone
 
 STOP_SECONDS = 5.0
+PHONES = "phones"
 
 _logger = logging.getLogger("opencph.handset.host")
 _LOCK = struct.Struct("hhqqi4x")  # struct flock
@@ -88,6 +89,8 @@ class Host:
         self._turns: dict[str, asyncio.Lock] = {}
         self._connections: set[asyncio.Task[None]] = set()
         self.quitting = asyncio.Event()
+        self._kept = self._directories()  # phones that have a directory: it is made when first needed, and stays
+        self._lost: set[str] = set()  # those whose directory was deleted under them, until they start anew
         self.take(file.phones)
 
     def take(self, configs: Iterable[PhoneConfig]) -> None:
@@ -117,7 +120,9 @@ class Host:
         """Do what is asked."""
         match request:
             case control.Start(phone_ids=ids):
-                return control.Reply(failures=await self._each(ids, Phone.start))
+                failures = await self._each(ids, Phone.start)
+                self._lost -= set(ids) - failures.keys()
+                return control.Reply(failures=failures)
             case control.Stop(phone_ids=ids):
                 return control.Reply(failures=await self._each(ids, Phone.stop))
             case control.Reset(phone_ids=ids):
@@ -126,11 +131,30 @@ class Host:
                 self.take(configs)
                 return control.Reply()
             case control.Inventory():
+                await self._find_losses()
                 states: dict[str, str] = {phone_id: phone.state for phone_id, phone in self.phones.items()}
+                states |= dict.fromkeys(self._lost, "lost")
                 return control.Reply(generation_id=self.generation_id, server_id=self.server_id, phones=states)
             case control.Quit():
                 return control.Reply()
         return control.Reply(error=f"a host cannot {type(request).__name__}")
+
+    def _directories(self) -> set[str]:
+        try:
+            return set(os.listdir(self.home / PHONES))  # noqa: PTH208 - every few seconds, in every host
+        except FileNotFoundError:
+            return set()
+
+    async def _find_losses(self) -> None:
+        """Phones whose directory was deleted under them are powered off: what they still show is no longer on any disk."""
+        there = self._directories()
+        gone = (self._kept - there) & self.phones.keys()
+        self._kept = there
+        if gone:
+            _logger.warning("the directories of %d phones of %s are gone", len(gone), self.generation_id)
+            await self._each(tuple(gone), Phone.stop)
+            await self._each(tuple(gone), _wipe)
+            self._lost |= gone
 
     async def _each(self, phone_ids: tuple[str, ...], act: Callable[[Phone], Awaitable[None]]) -> dict[str, str]:
         """Do one thing with many phones at once, one thing at a time with each phone. The causes of those that failed."""

@@ -100,6 +100,10 @@ class Runtime(Protocol):
         """Stop everything of the generation and delete its data. Unknown generations are removed already."""
         ...
 
+    async def set_aside(self, generation_id: str) -> str:
+        """Stop everything of the generation and put its data where it is in nobody's way, also not in `inventory`'s; says where."""
+        ...
+
     async def inventory(self) -> Sequence[GenerationInventory]:
         """Everything this runtime has, asked from reality and not from memory."""
         ...

@@ -122,6 +122,12 @@ def is_provably_dead(process_id: str) -> bool:
     return _start_of(int(parts[3])) != parts[4]
 
 
+def is_of_this_kernel(process_id: str) -> bool:
+    """Whether the process runs, or ran, on this very kernel and in this pid namespace."""
+    parts = process_id.split("/")
+    return len(parts) == 6 and parts[2] == _kernel() != "?"
+
+
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 

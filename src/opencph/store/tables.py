@@ -513,6 +513,28 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
+homes = Table(  # where the phones of a runtime live that keeps them on one machine; only workers of that place may touch them
+    "homes",
+    metadata,
+    Column("runtime", Text, primary_key=True),  # builtin
+    Column("home_id", Text, nullable=False),  # the same as in DATA/builtin/.home
+    Column("host_name", Text, nullable=False),  # where it was seen last, for people
+    Column("directory", Text, nullable=False),
+    Column("seen_ms", BigInteger, nullable=False),
+)
+
+findings = Table(  # what was killed, removed or added behind our back, for operators to read
+    "findings",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("what", Text, nullable=False),  # phones_down | data_lost | set_aside | removed | contradiction | away
+    Column("server_id", Text),
+    Column("text", Text, nullable=False),
+    Index("ix_findings_time", "time_ms"),
+    sqlite_autoincrement=True,
+)
+
 processes = Table(  # api, worker and gateway processes that are alive
     "processes",
     metadata,

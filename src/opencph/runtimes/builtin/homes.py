@@ -19,6 +19,7 @@ from opencph.handset.config import PhoneConfig
 from opencph.runtimes import RuntimeFaultError
 
 TRASH = ".trash"
+ASIDE = ".aside"
 DELETE_ATTEMPTS = 5
 HOLD_SECONDS = 60.0
 
@@ -111,6 +112,16 @@ class Homes:
                     _delete_tree(left)
         except OSError as error:
             raise RuntimeFaultError(f"the phones' data cannot be deleted: {cause_of(error)}") from error
+
+    def set_aside(self, generation_id: str) -> Path:
+        """Move the directory, with all its data, to where nobody looks for phones; returns where. Raises RuntimeFaultError."""
+        aside = self._root / ASIDE / f"{generation_id}.{secrets.token_hex(4)}"
+        try:
+            aside.parent.mkdir(mode=0o700, exist_ok=True)
+            self.path(generation_id).rename(aside)
+        except OSError as error:
+            raise RuntimeFaultError(f"phones that belong to no server cannot be set aside: {cause_of(error)}") from error
+        return aside
 
     def sweep(self, older_seconds: float = 0.0) -> None:
         """Delete what deletions that were cut short have left, so long ago. What resists is left for the next time."""

@@ -93,6 +93,15 @@ async def wait_until_ended(pid: int, seconds: float) -> bool:
         os.close(descriptor)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether somebody has stopped the process (SIGSTOP, a debugger): it will do nothing until somebody else lets it go on."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat[stat.rindex(")") + 2] in "Tt"
+
+
 async def end(pid: int, seconds: float) -> None:
     """End a process: kindly for `seconds`, then by force. Raises RuntimeFaultError when even that fails."""
     await asyncio.to_thread(end_processes, [pid], seconds)

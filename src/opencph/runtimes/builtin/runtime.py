@@ -23,12 +23,15 @@ import structlog
 from opencph.handset import control
 from opencph.handset.config import PhoneConfig
 from opencph.handset.host import lock_holder
+from opencph.log import trace
 from opencph.runtimes import GenerationInventory, GenerationSpec, PhoneSpec, PhoneState, RuntimeFaultError
 from opencph.runtimes.builtin.homes import Homes, cause_of
 from opencph.runtimes.builtin.limiter import Limiter
-from opencph.runtimes.builtin.processes import end, end_all, start_zygote, wait_until_ended
+from opencph.runtimes.builtin.processes import end, end_all, is_stopped, start_zygote, wait_until_ended
 
 ANSWER_SECONDS = 10.0  # a host whose loop does not turn for so long is beyond help and is replaced
+#: One that does not answer for so long is told as dead; it may come back by itself before it is replaced.
+LOOK_SECONDS = 4.0
 BOOT_SECONDS = 120.0
 FORK_SECONDS = 20.0
 FORK_ATTEMPTS = 3
@@ -84,7 +87,7 @@ class BuiltinRuntime:
         for first in range(0, len(phone_ids), self._boots.limit):
             some = tuple(phone_ids[first : first + self._boots.limit])
             async with self._boots.of(len(some)):
-                causes |= await self._command(generation_id, control.Start(phone_ids=some), BOOT_SECONDS)
+                causes |= await self._command(generation_id, control.Start(phone_ids=some, trace=trace()), BOOT_SECONDS)
         return causes
 
     async def stop(self, generation_id: str, phone_ids: Sequence[str]) -> Mapping[str, str]:
@@ -93,10 +96,10 @@ class BuiltinRuntime:
             if self._homes.exists(generation_id):
                 return {}  # no host: nothing of it runs
             raise _unknown(generation_id)
-        return (await self._ask(connection, control.Stop(phone_ids=tuple(phone_ids)), BOOT_SECONDS)).failures
+        return (await self._ask(connection, control.Stop(phone_ids=tuple(phone_ids), trace=trace()), BOOT_SECONDS)).failures
 
     async def reset(self, generation_id: str, phone_ids: Sequence[str]) -> Mapping[str, str]:
-        return await self._command(generation_id, control.Reset(phone_ids=tuple(phone_ids)), BOOT_SECONDS)
+        return await self._command(generation_id, control.Reset(phone_ids=tuple(phone_ids), trace=trace()), BOOT_SECONDS)
 
     async def update(self, generation_id: str, phones: Sequence[PhoneSpec]) -> None:
         configs = tuple(_config(phone) for phone in phones)
@@ -116,6 +119,11 @@ class BuiltinRuntime:
             await self._end_host(generation_id)
             await asyncio.to_thread(self._homes.delete, generation_id)
         self._turns.pop(generation_id, None)
+
+    async def set_aside(self, generation_id: str) -> str:
+        async with self._turn(generation_id):
+            await self._end_host(generation_id)
+            return str(await asyncio.to_thread(self._homes.set_aside, generation_id))
 
     async def inventory(self) -> Sequence[GenerationInventory]:
         await asyncio.to_thread(self._homes.sweep, LEFT_SECONDS if self._swept else 0.0)
@@ -170,7 +178,10 @@ class BuiltinRuntime:
         try:
             connection = await self._connect(generation_id)
             if connection is not None:
-                reply = await control.call(connection, control.Inventory(), ANSWER_SECONDS)
+                if is_stopped(control.peer(connection)[0]):
+                    connection.close()
+                    raise RuntimeFaultError("somebody has stopped its process")
+                reply = await control.call(connection, control.Inventory(), LOOK_SECONDS)
                 return GenerationInventory(
                     generation_id=reply.generation_id or generation_id,
                     server_id=reply.server_id,
@@ -216,6 +227,10 @@ class BuiltinRuntime:
 
     async def _ask(self, connection: socket.socket, request: control.Request, seconds: float) -> control.Reply:
         pid, _uid = control.peer(connection)
+        if is_stopped(pid):
+            connection.close()
+            await end(pid, 0)
+            raise _HostDiedError("the host of these phones was stopped, and is ended")
         try:
             reply = await control.call(connection, request, seconds)
         except TimeoutError as error:
@@ -269,10 +284,30 @@ class BuiltinRuntime:
         path = self._run / control.ZYGOTE_SOCKET
         async with self._zygote:
             try:
-                return control.connect(path)
+                connection = control.connect(path)
             except (FileNotFoundError, ConnectionRefusedError):
+                connection = await self._start_zygote()
+            pid, _uid = control.peer(connection)
+            if is_stopped(pid):
+                connection.close()
+                _logger.warning("the process that makes phones was stopped; making it anew")
+                await end(pid, 0)
                 await asyncio.to_thread(start_zygote, self._data)
-            return control.connect(path)
+                connection = control.connect(path)
+            return connection
+
+    async def _start_zygote(self) -> socket.socket:
+        """A connection to a new zygote, or to one that another process has started meanwhile; one that lost its socket is ended."""
+        path, deadline = self._run / control.ZYGOTE_SOCKET, time.monotonic() + SOCKET_SECONDS
+        while (holder := lock_holder(self._run / control.ZYGOTE_LOCK)) is not None:
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                return control.connect(path)
+            if time.monotonic() > deadline:
+                _logger.warning("the process that makes phones has lost its socket; making it anew")
+                await end(holder, 1.0)
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(start_zygote, self._data)
+        return control.connect(path)
 
     async def _end_host(self, generation_id: str) -> None:
         """End the generation's host, kindly or not. Returns when it is gone."""
