@@ -2,6 +2,9 @@
 
 Lines go as JSON to `DATA/logs/opencph.log`, to which every process appends, and to stderr: as JSON too, or, on a terminal, only
 warnings and errors in words (everything with the level debug).
+
+A line says what it was written for: `serving()` gives the lines of a request its ids, `structlog.contextvars.bind_contextvars`
+those of a job or a connection theirs. Both go along into threads that are begun with the context (`asyncio.to_thread`).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import MutableMapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,30 @@ SECRET_TEXTS = re.compile(r"(://[^:/@\s]+:)[^@/\s]+(@)|(Signature=|X-Auth-Token:
 #: libraries that talk too much at info
 QUIET = ("alembic", "asyncio", "asyncssh", "granian", "_granian", "httpx", "PIL", "psycopg", "sqlalchemy")
 
+#: The request that is being served: its id, operation and project. A plain tuple, for every request sets it.
+_request: ContextVar[tuple[str, str, str] | None] = ContextVar("request", default=None)
+
+
+def serving(request_id: str, operation: str, project_id: str) -> None:
+    """What is logged from here on, in this task and what it begins, is of this request. `project_id` may be empty."""
+    _request.set((request_id, operation, project_id))
+
+
+def trace() -> dict[str, str]:
+    """What the lines of the job under way carry: for another process that works for it and logs about it."""
+    bound = structlog.contextvars.get_contextvars()
+    return {name: str(bound[name]) for name in ("job_id", "kind", "server_id", "request_id") if name in bound}
+
+
+def of_request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Adds the request that is being served."""
+    found = _request.get()
+    if found is not None:
+        for name, value in zip(("request_id", "operation", "project_id"), found, strict=True):
+            if value:
+                event.setdefault(name, value)
+    return event
+
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Secrets never reach a log, whoever passes them: by the name of the key, or by the look of the text."""
@@ -35,10 +63,15 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
     return event
 
 
-def configure(level: str, *, process: str, directory: Path | None = None) -> None:
-    """Set logging up for this process (again, after a fork). `directory` is `DATA/logs`; None logs to stderr only."""
+def configure(level: str, *, process: str, directory: Path | None = None, style: str = "auto") -> None:
+    """Set logging up for this process (again, after a fork). `directory` is `DATA/logs`; None logs to stderr only.
+
+    `style` is what stderr gets: json, text, or auto, which is text on a terminal.
+    """
+    for_people = sys.stderr.isatty() if style == "auto" else style == "text"
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        of_request,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -66,8 +99,8 @@ def configure(level: str, *, process: str, directory: Path | None = None) -> Non
         ],
     )
     stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(_for_people(before) if sys.stderr.isatty() else machine)
-    if sys.stderr.isatty() and directory is not None and level != "debug":
+    stream.setFormatter(_for_people(before) if for_people else machine)
+    if for_people and sys.stderr.isatty() and directory is not None and level != "debug":
         stream.setLevel(logging.WARNING)
     handlers: list[logging.Handler] = [stream]
     if directory is not None:

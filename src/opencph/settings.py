@@ -16,6 +16,7 @@ import msgspec
 DEFAULT_DATA = Path("~/.local/share/opencph")
 ENVIRONMENT_PREFIX = "OPENCPH_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("auto", "json", "text")
 RUNTIMES = ("builtin",)
 
 
@@ -85,6 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, describe("How long an api or a gateway that is replaced goes on with the requests and connections it has.", ge=1)
     ] = 30
     log_level: Annotated[str, describe("debug, info, warning or error.")] = "info"
+    log_format: Annotated[
+        str, describe("What goes to stderr: `json` lines, `text` for people, or `auto`: text on a terminal. The file has JSON.")
+    ] = "auto"
+    access_log: Annotated[str, describe("`on`: one line per HTTP request, with operation, status and time.")] = "off"
 
     @classmethod
     def load(
@@ -286,5 +291,7 @@ _CHECKS: dict[str, Callable[[str], str]] = {
         "" if re.fullmatch(r"s3://[^/]+(/.*)?|(?![a-z0-9]+://).*", value) else "give a directory or s3://NAME/PREFIX"
     ),
     "objects_endpoint": lambda value: "" if re.fullmatch(r"(https?://.+)?", value) else "give a URL such as https://s3.example.com",
+    "log_format": lambda value: "" if value in LOG_FORMATS else f"give one of {', '.join(LOG_FORMATS)}",
+    "access_log": lambda value: "" if value in ("on", "off") else "give on or off",
     "log_level": lambda value: "" if value in LOG_LEVELS else f"give one of {', '.join(LOG_LEVELS)}",
 }

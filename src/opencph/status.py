@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from sqlalchemy import bindparam, func, select
 
+from opencph.fleet import census
+from opencph.fleet.statuses import SERVER_STATES
 from opencph.jobs import FAILED, RUNNING
 from opencph.settings import Settings
 from opencph.store import processes
@@ -28,16 +29,6 @@ PARTS: tuple[processes.ProcessKind, ...] = ("api", "worker", "gateway")
 WIDTH_OF_FILES = 200
 RECENT_MS = 24 * 3600 * 1000
 SHOWN_AT_MOST = 30
-
-# cph-api.md section 5
-SERVER_STATUS = {
-    0: "creating", 1: "creating", 2: "abnormal", 3: "creating or changing", 4: "creating", 5: "normal", 6: "deleted",
-    8: "frozen", 10: "stopped", 11: "stopping", 12: "stop failed", 13: "starting",
-}  # fmt: skip
-PHONE_STATUS = {
-    1: "creating", 2: "running", 3: "resetting", 4: "restarting", 6: "frozen", 7: "stopping", 8: "stopped",
-    -5: "reset failed", -6: "restart failed", -7: "abnormal", -8: "create failed", -9: "stop failed",
-}  # fmt: skip
 
 
 class Server(NamedTuple):
@@ -107,12 +98,6 @@ NEWEST_SERVERS = Query(
     .limit(SHOWN_AT_MOST),
     Server,
 )
-PHONES_BY_STATUS = Query(
-    select(phones.c.status, func.count())
-    .join(servers, servers.c.generation_id == phones.c.generation_id)
-    .group_by(phones.c.status),
-    lambda status, count: (int(status), int(count)),
-)
 JOBS_RUNNING = Query(
     select(jobs.c.kind, func.count()).where(jobs.c.status == RUNNING).group_by(jobs.c.kind),
     lambda kind, count: (str(kind), int(count)),
@@ -159,15 +144,12 @@ def read_status(settings: Settings) -> Status:
     database = open_database(settings.database_url)
     try:
         with database.read() as tx:
-            by_status = Counter[str]()
-            for status, count in tx.rows(PHONES_BY_STATUS):
-                by_status[PHONE_STATUS.get(status, str(status))] += count
             return Status(
                 database=settings.database_shown,
                 processes=[process for kind in PARTS for process in processes.alive(tx, kind)],
                 servers=tx.row(SERVER_COUNT) or 0,
                 newest_servers=tx.rows(NEWEST_SERVERS),
-                phones=dict(by_status),
+                phones=census.phones_by_state(tx),
                 jobs_running=dict(tx.rows(JOBS_RUNNING)),
                 jobs_failed_24h=tx.rows(JOBS_FAILED, since=now - RECENT_MS),
                 capacity=[used._replace(name=f"phones on {used.name}") for used in tx.rows(CAPACITY)],
@@ -254,7 +236,7 @@ def _render(now: Status) -> list[RenderableType]:
             rows.add_row(
                 escape(server.name),
                 server.server_id,
-                f"[{colour}]{SERVER_STATUS.get(server.status, server.status)}[/]",
+                f"[{colour}]{SERVER_STATES.get(server.status, server.status)}[/]",
                 server.phone_model_name,
                 server.availability_zone,
                 f"{server.running}/{server.phone_count} running",

@@ -171,7 +171,7 @@ class World:
         self.loop.run_until_complete(self.edge(scope, receive, send))
         start, payload = replies[0], b"".join(reply.get("body", b"") for reply in replies[1:])
         answered = {name.decode().lower(): value.decode() for name, value in start["headers"]}
-        return Reply(start["status"], answered, json.loads(payload) if payload else None)
+        return Reply(start["status"], answered, _decoded(answered, payload) if payload else None)
 
 
 def make_normal(database: Any, server_id: str) -> None:
@@ -205,3 +205,7 @@ def purchase(ids: dict[str, str], name: str) -> dict[str, Any]:
         "public_ip": {"eip": {"type": "5_bgp"}},
         "band_width": {"band_width_share_type": 0, "band_width_size": 300, "band_width_charge_mode": 1},
     }
+
+
+def _decoded(headers: dict[str, str], payload: bytes) -> Any:
+    return json.loads(payload) if headers["content-type"].startswith("application/json") else payload.decode()

@@ -150,6 +150,7 @@ SAMPLES: dict[str, Sample] = {
     "ShowOpenApi": NOTHING,
     "ShowHealth": NOTHING,
     "ShowReadiness": NOTHING,
+    "ShowMetrics": NOTHING,
     # networks
     "CreateVpc": Sample(lambda ids: {"vpc": {"name": "vpc", "cidr": "10.9.0.0/16"}}, names=False),
     "ListVpcs": NOTHING,

@@ -35,6 +35,9 @@ from opencph.wire.errors import MESSAGES
 #: POST that only asks
 READING_POSTS = frozenset(("ListResourceInstances", "KeystoneCreateUserTokenByPassword"))
 
+#: GET of the whole installation, not of a project
+FOR_ADMINISTRATORS = frozenset(("ShowMetrics",))
+
 KNOWN = [route for route in ROUTES if route.operation in SAMPLES]
 AUTHENTICATED = [route for route in KNOWN if route.auth]
 IN_PROJECT = [route for route in KNOWN if route.project]
@@ -112,6 +115,8 @@ def test_what_changes_something_is_marked_and_no_readers_business(route: Route) 
     assert route.writes == (route.method != "GET" and route.operation not in READING_POSTS)
     if route.writes:
         assert not ROLES[READER].allows(route.action), f"{route.action} would be a reader's"
+    elif route.operation in FOR_ADMINISTRATORS:
+        assert [role for role in ROLES if ROLES[role].allows(route.action)] == [ADMIN]
     elif not route.free and route.method == "GET":
         assert all(ROLES[role].allows(route.action) for role in (ADMIN, OPERATOR, READER)), (
             f"{route.action} must begin with get or list"

@@ -95,6 +95,8 @@ def test_the_document_needs_no_credentials_and_describes_the_seed_operations(api
 def test_every_answer_is_as_the_document_says(api: Service, known: dict[str, str], headers: dict[str, str], route: Route) -> None:
     schema = schemathesis.openapi.from_dict(document([route]))
     operation = schema[route.path][route.method]
+    # not ready is what it says here, where nothing but an api runs
+    checks = [check for check in CHECKS if route.operation != "ShowReadiness" or check is not not_a_server_error]
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
     @settings(
@@ -114,6 +116,6 @@ def test_every_answer_is_as_the_document_says(api: Service, known: dict[str, str
         sent = {name: value for name, value in headers.items() if route.auth}
         if route.operation == "KeystoneValidateToken":
             case.headers = {}
-        case.call_and_validate(base_url=api.endpoint, headers=sent, checks=CHECKS, timeout=30)
+        case.call_and_validate(base_url=api.endpoint, headers=sent, checks=checks, timeout=30)
 
     conforms()

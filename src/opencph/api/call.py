@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -50,9 +50,16 @@ class Answer:
     status: int
     body: msgspec.Struct | None = None  # None: no content
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    content: bytes = b""  # instead of a body: what is no JSON, of this type
+    content_type: bytes = b"text/plain"
 
 
 NO_CONTENT = Answer(204)
 
 Result: TypeAlias = msgspec.Struct | bytes | Answer
 Handler: TypeAlias = Callable[[Call], Result]
+
+
+def awaited(handler: Callable[[Call], Awaitable[Result]]) -> Handler:
+    """A handler that waits for others on the event loop, for a route that is marked `awaits`."""
+    return cast(Handler, handler)

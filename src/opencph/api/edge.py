@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextvars import copy_context
+from typing import Any, TypeVar, cast
 
 import msgspec
+import structlog
 
-from opencph.api import auditing
+from opencph import log
+from opencph.api import auditing, metrics
 from opencph.api.bodies import Body, ClientGoneError, Receive, has_body
 from opencph.api.call import Answer, Call, Result
 from opencph.api.errors import refusal
@@ -29,13 +33,18 @@ from opencph.iam.auth import TOKEN_HEADER, Authenticator, LookupNeededError, Req
 from opencph.wire.errors import CphError
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Outcome = TypeVar("Outcome")
 
 #: Threads per kind of work, so that writers who wait for their turn, or a burst of logins, leave room for reads.
 READ_THREADS, WRITE_THREADS, SLOW_THREADS = 8, 8, 2
 NOBODY = Caller(user_id="", user_name="", domain_id="", domain_name="", project_id="", role="reader")
 _JSON = (b"content-type", b"application/json")
 
+#: what monitoring calls a request whose client did not wait for the answer
+CLIENT_GONE = 499
+
 _encode = msgspec.json.Encoder().encode
+_access = structlog.get_logger("opencph.api.access")
 
 
 class Edge:
@@ -51,6 +60,8 @@ class Edge:
         # Request ids are no secrets, but must differ between processes that were forked from one.
         self._random_bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
         self.in_flight = 0
+        self._numbers = metrics.RequestNumbers(lambda: self.in_flight)
+        self._access_log = fleet.settings.access_log == "on"
         self.leaving = False  # set by whoever ends this process: connections close after their next answer
         self._snapshot = False
         self._remembered = RememberedAnswers()
@@ -66,10 +77,20 @@ class Edge:
         self.in_flight += 1
         if self.leaving:
             send = _closing(send)
+        began, status = time.perf_counter(), CLIENT_GONE
         found = self.router.find(scope["method"], scope["raw_path"])
+        operation = "unknown" if found is None else found[0].operation
         try:
             if found is None and self.objects.claims(scope):
-                await self.objects(scope, receive, send, f"{self._random_bits(128):032x}")
+                operation, request_id = "ObjectStorage", f"{self._random_bits(128):032x}"
+                log.serving(request_id, operation, "")
+
+                async def note(message: MutableMapping[str, Any]) -> None:
+                    nonlocal status
+                    status = message.get("status", status)
+                    await send(message)
+
+                await self.objects(scope, receive, note, request_id)
                 return
             status, headers, payload = await self._exchange(scope, receive, found)
             await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -77,6 +98,16 @@ class Edge:
         except ClientGoneError:
             return
         finally:
+            self._numbers.answered(operation, scope["method"], status, time.perf_counter() - began)
+            if self._access_log:
+                seconds = time.perf_counter() - began
+                _access.info(
+                    "request",
+                    method=scope["method"],
+                    path=_shown(scope["path"]),
+                    status=status,
+                    milliseconds=round(seconds * 1000, 2),
+                )
             self.in_flight -= 1
             if not self.in_flight and self._idle is not None:
                 self._idle.set()
@@ -86,6 +117,10 @@ class Edge:
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Status, headers and body of the answer."""
         request_id = f"{self._random_bits(128):032x}"
+        if found is None:
+            log.serving(request_id, "unknown", "")
+        else:
+            log.serving(request_id, found[0].operation, found[1][0] if found[0].project else "")
         answer_headers = [_JSON, (b"x-request-id", request_id.encode())]
         pairs: list[tuple[bytes, bytes]] = scope["headers"]
         headers = dict(pairs)
@@ -98,6 +133,9 @@ class Edge:
             result = await self._answer(scope, headers, body, found[0], found[1], request_id)
             if isinstance(result, Answer):
                 answer_headers.extend(result.headers)
+                if result.content:
+                    answer_headers[0] = (b"content-type", result.content_type)
+                    return result.status, answer_headers, result.content
                 return result.status, answer_headers, b"" if result.body is None else _encode(result.body)
             return 200, answer_headers, result if isinstance(result, bytes) else _encode(result)
         except ClientGoneError:
@@ -124,7 +162,10 @@ class Edge:
         if body is not None and TOKEN_HEADER not in headers:
             content = await body.read()  # a signature covers it
         if route.auth:
-            caller = await self._authenticate(scope, headers, content, project_id)
+            if route.scraped and metrics.is_scraper(self.fleet.settings, headers):
+                caller = metrics.SCRAPER
+            else:
+                caller = await self._authenticate(scope, headers, content, project_id)
             if route.project and caller.project_id != project_id:
                 if not caller.project_id:
                     raise CphError("CPS.0001", "the token is not for a project; get one with scope.project")
@@ -133,20 +174,21 @@ class Edge:
                 forbidden = CphError("CPS.0001", f"the role {caller.role} does not allow {route.action or route.operation}")
                 if route.writes:
                     call = Call(self.fleet, self.authenticator, caller, request_id, tuple(params), b"", content, headers)
-                    await asyncio.get_running_loop().run_in_executor(self._writes, auditing.refused, route, call, forbidden)
+                    await _in_thread(self._writes, auditing.refused, route, call, forbidden)
                 raise forbidden
         if body is not None and not body.taken:
             content = await body.read()
         call = Call(self.fleet, self.authenticator, caller, request_id, tuple(params), scope["query_string"], content, headers)
         if route.writes:
-            return await asyncio.get_running_loop().run_in_executor(self._writes, auditing.audited, route, call)
+            return await _in_thread(self._writes, auditing.audited, route, call)
         if self.reads_inline and not route.blocks and not (route.slow and route.slow(call)):
             self._share_snapshot()
             if not route.of_one_thing or scope["query_string"]:
                 return route.handler(call)
             return self._remembered.find(scope["raw_path"], request_id) or self._remember(scope["raw_path"], route, call)
-        threads = self._slow if route.blocks else self._reads
-        return await asyncio.get_running_loop().run_in_executor(threads, route.handler, call)
+        if route.awaits:
+            return await cast(Awaitable[Result], route.handler(call))
+        return await _in_thread(self._slow if route.blocks else self._reads, route.handler, call)
 
     def _share_snapshot(self) -> None:
         """Let the readers of this turn of the event loop share a snapshot.
@@ -176,7 +218,7 @@ class Edge:
         try:
             return self.authenticator.authenticate(request, lookup=self.reads_inline)
         except LookupNeededError:
-            return await asyncio.get_running_loop().run_in_executor(self._reads, self.authenticator.authenticate, request)
+            return await _in_thread(self._reads, self.authenticator.authenticate, request)
 
     async def idle(self) -> None:
         """Return when no request is being answered."""
@@ -199,6 +241,11 @@ def _closing(send: Send) -> Send:
         await send(event)
 
     return send_and_close
+
+
+def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., Outcome], *arguments: Any) -> asyncio.Future[Outcome]:
+    """Do it in a thread whose log lines say which request they are of."""
+    return asyncio.get_running_loop().run_in_executor(threads, copy_context().run, work, *arguments)
 
 
 def _without_doubles(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -1,32 +1,111 @@
-"""Whether this process is up, and whether it can serve. Without credentials."""
+"""Whether this process is up, and whether the installation can serve. Without credentials, so what is told is little and cheap."""
 
 from __future__ import annotations
 
-import msgspec
-from sqlalchemy import literal, select
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakKeyDictionary
+
+import structlog
 
 from opencph.api.call import Answer, Call, Result
-from opencph.store.database import Query, StoreError, scalar
+from opencph.store import migrate, processes, revisions
+from opencph.store.database import Database, StoreError
+from opencph.wire.health import ShowHealthResponse, ShowReadinessResponse
 
-_ANYTHING: Query[int] = Query(select(literal(1)), scalar)
+#: What was found is told again for so long: however often somebody asks, the database is asked once.
+FRESH_SECONDS = 1.0
+#: A look that takes longer has found out that the database does not answer.
+LOOK_SECONDS = 2.0
+#: A gateway may be behind the database for so long: it is applying what changed.
+BEHIND_SECONDS = 5.0
 
-
-class Health(msgspec.Struct, frozen=True):
-    """What a probe reads."""
-
-    status: str  # ok | unavailable
-    reason: str = ""
+_logger = structlog.get_logger("opencph.api.health")
 
 
 def show_health(call: Call) -> Result:
-    """GET /healthz: the process answers."""
-    return Health("ok")
+    """The event loop of this process turns. Asks nobody else."""
+    return ShowHealthResponse()
 
 
-def show_readiness(call: Call) -> Result:
-    """GET /readyz: the database answers too; 503 when it does not."""
-    try:
-        call.fleet.database.row(_ANYTHING)
-    except StoreError:
-        return Answer(503, Health("unavailable", "the database does not answer"))
-    return Health("ok")
+async def show_readiness(call: Call) -> Result:
+    """Whether the installation can serve; 503 and what is missing when not.
+
+    The database answers and has this version's tables, a worker lives, and a gateway serves what the database says.
+    """
+    readiness = _readiness.get(call.fleet.database)
+    if readiness is None:
+        readiness = _readiness[call.fleet.database] = Readiness(call.fleet.database)
+    health = await readiness.look()
+    return health if health.status == "ok" else Answer(503, health)
+
+
+class Readiness:
+    """What was found of one database lately. For one event loop; looks in a thread of its own, so that nothing else waits."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="opencph-ready")
+        self._found = ShowReadinessResponse("ok")
+        self._when = float("-inf")
+        self._looking: asyncio.Future[ShowReadinessResponse] | None = None
+        self._behind: tuple[float, int] | None = None  # since when a gateway lacks which revision
+
+    async def look(self) -> ShowReadinessResponse:
+        """What is missing now, or was FRESH_SECONDS ago."""
+        if time.monotonic() - self._when < FRESH_SECONDS:
+            return self._found
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().run_in_executor(self._thread, self._look)
+            self._looking.add_done_callback(self._looked)
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._looking), LOOK_SECONDS)
+        except TimeoutError:
+            self._keep(_lacking(database=f"the database has not answered for {LOOK_SECONDS:g} s"))
+            return self._found
+
+    def _looked(self, done: asyncio.Future[ShowReadinessResponse]) -> None:
+        self._looking = None
+        if not done.cancelled() and done.exception() is None:
+            self._keep(done.result())
+
+    def _keep(self, found: ShowReadinessResponse) -> None:
+        if found.status != self._found.status:
+            tell = _logger.info if found.status == "ok" else _logger.warning
+            tell("ready again" if found.status == "ok" else "not ready", reason=found.reason or None)
+        self._found, self._when = found, time.monotonic()
+
+    def _look(self) -> ShowReadinessResponse:
+        """Ask the database. Blocks."""
+        database = self._database
+        try:
+            if not migrate.is_current(database):
+                return _lacking(migration="the database lacks this version's tables; start OpenCPH on it once to migrate it")
+            with database.read() as tx:
+                workers, gateways = processes.alive(tx, "worker"), processes.alive(tx, "gateway")
+                revision = revisions.read(tx, "network")
+        except StoreError:
+            return _lacking(database="the database does not answer")
+        silent = f"has been heard of for {processes.ALIVE_SECONDS:g} s"
+        lacks = {} if workers else {"worker": f"no worker {silent}"}
+        if not gateways:
+            lacks["gateway"] = f"no gateway {silent}"
+        elif self._is_behind(max(gateway.applied_revision for gateway in gateways), revision):
+            lacks["gateway"] = f"the gateway has not served the newest addresses for {BEHIND_SECONDS:g} s"
+        return _lacking(**lacks) if lacks else ShowReadinessResponse("ok")
+
+    def _is_behind(self, served: int, revision: int) -> bool:
+        """Whether a revision that was there BEHIND_SECONDS ago is not served yet. One that always gets there is in time."""
+        now = time.monotonic()
+        if self._behind is None or served >= self._behind[1]:
+            self._behind = None if served >= revision else (now, revision)
+            return False
+        return now - self._behind[0] >= BEHIND_SECONDS
+
+
+def _lacking(**parts: str) -> ShowReadinessResponse:
+    return ShowReadinessResponse("unavailable", "; ".join(parts.values()), tuple(parts))
+
+
+_readiness: WeakKeyDictionary[Database, Readiness] = WeakKeyDictionary()

@@ -45,7 +45,7 @@ SHAPES: Mapping[str, str] = {
 #: operations that answer without a body, or with one of no fixed shape
 NO_BODY = frozenset(
     (
-        *("BatchCreateTags", "BatchDeleteTags", "ShowOpenApi", "ShowHealth", "ShowReadiness"),
+        *("BatchCreateTags", "BatchDeleteTags", "ShowOpenApi", "ShowMetrics"),
         *(
             "DeleteVpc",
             "DeleteSubnet",
@@ -61,6 +61,7 @@ NO_BODY = frozenset(
 _REFERENCE = "#/components/schemas/{name}"
 _SECURITY = {
     "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "A token of POST /v3/auth/tokens."},
+    "scraper": {"type": "http", "scheme": "bearer", "description": "The scrape token of DATA/metrics-token."},
     "signature": {
         "type": "apiKey",
         "in": "header",
@@ -175,6 +176,11 @@ def _operation(
         "responses": {"2XX": _success(route, known), "4XX": refused, "5XX": refused},
         "security": [{"token": []}, {"signature": []}] if route.auth else [],
     }
+    if route.operation == "ShowReadiness":
+        made["responses"]["503"] = made["responses"]["2XX"] | {"description": "Not ready: what is missing."}
+    if route.scraped:
+        made["security"].append({"scraper": []})
+        made["responses"]["2XX"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     if route.action:
         made["x-action"] = route.action
     if len(route.operations) > 1:

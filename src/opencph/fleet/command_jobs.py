@@ -21,6 +21,7 @@ from opencph.fleet.command_payloads import PHONE_COMMAND, PhoneCommandJob
 from opencph.fleet.job_errors import job_failed
 from opencph.fleet.phone_reach import Reach, Target, reached
 from opencph.jobs import Batch, Job, JobFailedError, JobKind, Step
+from opencph.metrics.families import COMMANDS
 from opencph.store.database import Transaction
 from opencph.wire.command_checks import install_words
 from opencph.wire.commands import INSTALL, INSTALL_MULTIPLE, PUSH, SHELL, UNINSTALL
@@ -78,6 +79,8 @@ class _Commands:
             except JobFailedError as failed:
                 for job in jobs:
                     batch.fail(job.job_id, failed.code, failed.message)
+            for job in jobs:
+                COMMANDS.add(command, "failed" if job.job_id in batch.failures else "done")
 
     async def _one_command(self, batch: Batch, command: str, content: str, jobs: Sequence[Job]) -> None:
         if command == SHELL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 
@@ -34,3 +35,14 @@ class PhoneStatus:
     ABNORMAL: Final = -7
     CREATE_FAILED: Final = -8
     STOP_FAILED: Final = -9
+
+
+#: in words, for operators; cph-api.md section 5
+SERVER_STATES: Mapping[int, str] = {
+    0: "creating", 1: "creating", 2: "abnormal", 3: "creating or changing", 4: "creating", 5: "normal", 6: "deleted",
+    8: "frozen", 10: "stopped", 11: "stopping", 12: "stop failed", 13: "starting",
+}  # fmt: skip
+PHONE_STATES: Mapping[int, str] = {
+    1: "creating", 2: "running", 3: "resetting", 4: "restarting", 6: "frozen", 7: "stopping", 8: "stopped",
+    -5: "reset failed", -6: "restart failed", -7: "abnormal", -8: "create failed", -9: "stop failed",
+}  # fmt: skip

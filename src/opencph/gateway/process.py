@@ -22,6 +22,8 @@ from opencph.gateway.listeners import Listeners
 from opencph.gateway.mappings import Mappings, limits_of, mappings_of
 from opencph.gateway.relay import Relays
 from opencph.gateway.tunnels import Tunnels
+from opencph.metrics.exchange import answering
+from opencph.metrics.families import ADDRESSES_MISSING, CONNECTIONS_OPEN, MAPPINGS_OPEN
 from opencph.settings import Settings
 from opencph.store import processes, revisions
 from opencph.store.database import Database, StoreError, open_database
@@ -94,11 +96,12 @@ async def _serve(settings: Settings, database: Database, ready: Callable[[], Non
             told = True
             ready()
 
-    owner = await _own(settings, stop, ready_once)
-    if owner is None:
-        return
-    with owner:
-        await _serve_alone(settings, database, ready_once, stop)
+    async with answering("gateway", settings.run_directory):
+        owner = await _own(settings, stop, ready_once)
+        if owner is None:
+            return
+        with owner:
+            await _serve_alone(settings, database, ready_once, stop)
 
 
 async def _serve_alone(settings: Settings, database: Database, ready: Callable[[], None], stop: asyncio.Event) -> None:
@@ -108,6 +111,10 @@ async def _serve_alone(settings: Settings, database: Database, ready: Callable[[
     limits = Limits()
     serving = Mappings(listeners, relays, limits)
     tunnels = Tunnels(listeners, limits, database, settings.ssh_port)
+
+    MAPPINGS_OPEN.read_from(lambda: {(): len(serving)})
+    ADDRESSES_MISSING.read_from(lambda: {(): len(listeners.missing)})
+    CONNECTIONS_OPEN.read_from(lambda: {(): len(relays)})
 
     async def apply(routes: list[Route]) -> None:
         wanted = mappings_of(routes)

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 
 from opencph.gateway.bandwidth import BYTES_PER_MBIT, Bucket, Limit
+from opencph.gateway.flows import mapped
 from opencph.sockets import do_not_pace
 
 Address = tuple[str, int]
@@ -104,7 +105,7 @@ class _Direction:
         """Move what can be moved now. True: the turn is over though there may be more. Raises OSError when an end is dead."""
         if self.done:
             return False
-        source, sink, moved, bucket = self.source, self.sink, 0, self._bucket
+        source, sink, moved, bucket, flow = self.source, self.sink, 0, self._bucket, mapped
         while True:
             progressed = False
             if self.pending and sink.writable:
@@ -136,6 +137,10 @@ class _Direction:
                         if bucket is not None:
                             bucket.give_back(room - taken)
                         self.pending += taken
+                        if self._inbound:
+                            flow.inbound += taken
+                        else:
+                            flow.outbound += taken
                         self.eof = taken == 0
                         progressed = progressed or taken > 0
             if not progressed:
@@ -289,6 +294,7 @@ class Relays:
                 wanted = int(limit.mbit * BYTES_PER_MBIT * LIMITED_SECONDS)
                 held = min(max(wanted, LIMITED_BYTES_MIN), LIMITED_BYTES_MAX)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, held)
+        mapped.came += 1
         do_not_pace(upstream, target[0])
         if upstream.connect_ex(target) not in (0, errno.EINPROGRESS):
             upstream.close()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import asyncssh
 
 from opencph.gateway.bandwidth import BYTES_PER_MBIT, Bucket, Limit
+from opencph.gateway.flows import tunnelled
 from opencph.gateway.relay import Address
 from opencph.gateway.ssh_lane import DATA_BYTES, PACKETS_AT_ONCE, Lane
 
@@ -81,6 +82,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """Only where asyncssh reads the packets: it grants the window itself, as soon as this returns."""
+        tunnelled.inbound += len(data)
         self._views.append(memoryview(data))
         self.flush()
         if len(self._pending) > WINDOW_BYTES_MIN and self._channel is not None:
@@ -116,6 +118,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         if self._channel._recv_window < 0:
             raise asyncssh.ProtocolError("Window exceeded")
         self._owed += len(data)
+        tunnelled.inbound += len(data)
         self._views.append(data)
 
     def flush(self) -> None:
@@ -259,6 +262,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         if bucket is not None:
             bucket.give_back(size - max(got, 0))
         if got > 0:
+            tunnelled.outbound += got
             channel._send_window -= got
             lane.send_slots(channel._send_chan, got, packet)
         elif got == 0:

@@ -53,18 +53,21 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Boot phones; those that run stay as they are."""
 
     phone_ids: tuple[str, ...]
+    trace: dict[str, str] = {}  # what log lines about it carry
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Power phones off."""
 
     phone_ids: tuple[str, ...]
+    trace: dict[str, str] = {}
 
 
 class Reset(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Wipe stopped phones."""
 
     phone_ids: tuple[str, ...]
+    trace: dict[str, str] = {}
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -20,12 +20,14 @@ from pathlib import Path
 
 import msgspec
 
-from opencph.handset import control
+from opencph.handset import control, log_lines
 from opencph.handset.config import HandsetError, PhoneConfig
 from opencph.handset.phone import Phone
 
 STOP_SECONDS = 5.0
 PHONES = "phones"
+#: Failures of one request that are logged one by one.
+TOLD_MAX = 20
 
 _logger = logging.getLogger("opencph.handset.host")
 _LOCK = struct.Struct("hhqqi4x")  # struct flock
@@ -184,7 +186,14 @@ class Host:
             if not control.may_command(writer.get_extra_info("socket")):
                 return
             request = control.decode_request(await control.read_body(reader))
-            writer.write(control.frame(await self.obey(request)))
+            log_lines.carry({"generation_id": self.generation_id, **getattr(request, "trace", {})})
+            reply = await self.obey(request)
+            if isinstance(request, control.Start | control.Stop | control.Reset):
+                done, failed = len(request.phone_ids) - len(reply.failures), reply.failures
+                _logger.info("%s: %d phones done, %d failed", type(request).__name__.lower(), done, len(failed))
+                for phone_id, cause in list(failed.items())[:TOLD_MAX]:
+                    _logger.warning("phone %s: %s", phone_id, cause)
+            writer.write(control.frame(reply))
             await writer.drain()
             if isinstance(request, control.Quit):
                 self.quitting.set()

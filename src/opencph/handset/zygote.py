@@ -16,7 +16,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from opencph.handset import control, host
+from opencph.handset import control, host, log_lines
 from opencph.handset.phone import preload
 
 _logger = logging.getLogger("opencph.handset.zygote")
@@ -33,7 +33,7 @@ def main() -> None:
     run = Path(sys.argv[1])
     if os.fork():
         os._exit(0)  # who started us must not have to bury us
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s")
+    log_lines.configure()
     try:
         lock = host.take_lock(run / control.ZYGOTE_LOCK)
         listener = control.listen(run / control.ZYGOTE_SOCKET)

@@ -71,6 +71,9 @@ CPH_ACTIONS: Mapping[str, str] = {
     "UpdateScheduledEvent": "cph:scheduledEvents:update",
 }
 
+#: Operations of this service itself -> action. Their verbs are none that readers are given.
+OWN_ACTIONS: Mapping[str, str] = {"ShowMetrics": "opencph:metrics:show"}
+
 #: What everybody may do who is somebody: these answer about the caller alone.
 OWN = frozenset(
     (
@@ -111,6 +114,8 @@ def action_of(operation: str, method: str, path: str) -> str:
     """The action of a route; "" when it has none by name or path, which the tests do not let pass and only `*` allows."""
     if operation in CPH_ACTIONS:
         return CPH_ACTIONS[operation]
+    if operation in OWN_ACTIONS:
+        return OWN_ACTIONS[operation]
     segments = [part for part in path.split("/")[2:] if part != "{project_id}"]
     service = _SERVICES.get(segments[0], "") if segments else ""
     if not service:

@@ -39,6 +39,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     phone_id: str | None
     payload: str  # JSON; decode it with the kind's own struct
     attempts: int
+    create_ms: int = 0  # when it was accepted
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):

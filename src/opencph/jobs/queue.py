@@ -64,6 +64,7 @@ class _JobRow(NamedTuple):
     attempts: int
     error_code: str | None
     error_msg: str | None
+    create_ms: int
 
 
 _ACCEPT = command(
@@ -294,6 +295,7 @@ def _claim_of(rows: Sequence[_JobRow]) -> Claim:
                 phone_id=row.phone_id,
                 payload=row.payload,
                 attempts=row.attempts + 1,
+                create_ms=row.create_ms,
             )
             for row in rows
         ],

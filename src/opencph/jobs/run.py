@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from typing import Protocol
 
 import structlog
@@ -11,6 +13,7 @@ import structlog
 from opencph.jobs import RUNNING, Batch, JobFailedError, JobKind, Step, queue
 from opencph.jobs.committer import Committer
 from opencph.jobs.failpoints import Failpoint
+from opencph.metrics.families import JOB_SECONDS, JOBS
 from opencph.store.database import Database, StoreBusyError, StoreUnavailableError, Transaction
 
 #: claims of a job whose worker died each time, after which it is given up (before its point of no return)
@@ -67,10 +70,34 @@ class BatchRun:
         self._jobs = {job.job_id: job for job in claim.jobs}
         self.lane = claim.lane
         self.open_ids = [job.job_id for job in claim.jobs]
-        self._log = log.bind(kind=claim.kind, lane=claim.lane, jobs=len(claim.jobs), job_id=claim.jobs[0].job_id)
+        self._log = log
+
+    def names(self) -> dict[str, object]:
+        """What every log line of this batch carries. Of several jobs the first stands for all; the first line has their ids."""
+        first, count = self._claim.jobs[0], len(self._claim.jobs)
+        of_one = {
+            "job_id": first.job_id,
+            "kind": first.kind,
+            "server_id": first.server_id,
+            "phone_id": first.phone_id if count == 1 else None,
+            "project_id": first.project_id,
+            "request_id": first.request_id,
+            "jobs": count if count > 1 else None,
+        }
+        return {name: value for name, value in of_one.items() if value}
 
     async def run(self) -> None:
-        """Go on from the last recorded step to the end. Raises LeaseLostError or StoppingError when that is not to be."""
+        """Go on from the last recorded step to the end. Raises LeaseLostError or StoppingError when that is not to be.
+
+        To be awaited in a task of its own: what is logged in it, also by threads and by a runtime, carries the job's names.
+        """
+        structlog.contextvars.bind_contextvars(**self.names())
+        several = {
+            "job_ids": [job.job_id for job in self._claim.jobs],
+            "request_ids": sorted({job.request_id for job in self._claim.jobs}),
+        }
+        after = {"after": self._claim.step, "direction": self._claim.direction} if self._claim.step else {}
+        self._log.info("job begun", attempt=self._claim.attempts, **after, **(several if len(self._claim.jobs) > 1 else {}))
         kind = self._kind
         if kind is None:
             error = JobFailedError(INTERNAL_ERROR, f"this version of the worker knows no jobs of kind {self._claim.kind!r}")
@@ -157,7 +184,9 @@ class BatchRun:
                 left = []
             return left
 
+        before = self.open_ids
         self.open_ids = await self._commit(work, "forward", step.name, ends=last)
+        self._count(before, "succeeded")
         self._batch.execute_msgs.clear()
 
     # --- back ----------------------------------------
@@ -194,7 +223,9 @@ class BatchRun:
             queue.keep_error(tx, self._worker.worker_id, left, error)
             return left
 
+        before = self.open_ids
         self.open_ids = await self._commit_until_done(work, "undo", step)
+        self._count(before, "failed")
 
     async def _record_undone(self, step: Step) -> None:
         def work(tx: Transaction) -> list[str]:
@@ -218,7 +249,9 @@ class BatchRun:
             self._keep_execute_msgs(tx, self.open_ids)
             return []
 
+        before = self.open_ids
         self.open_ids = await self._commit_until_done(work, "undo", step, ends=True)
+        self._count(before, "failed")
 
     # --- the database ----------------------------------------
 
@@ -237,6 +270,15 @@ class BatchRun:
         ids = set(ending)
         queue.keep_execute_msgs(tx, {job_id: text for job_id, text in self._batch.execute_msgs.items() if job_id in ids})
 
+    def _count(self, before: Iterable[str], outcome: str) -> None:
+        """Count the jobs that were open and are not any more; those of them that failed by themselves did not succeed."""
+        now_ms, left = time.time_ns() // 1_000_000, set(self.open_ids)
+        for job_id in before:
+            if job_id not in left:
+                job = self._jobs[job_id]
+                JOBS.add(job.kind, "failed" if job_id in self._batch.failures else outcome)
+                JOB_SECONDS.observe(max(0, now_ms - job.create_ms) / 1000, job.kind)
+
     async def _commit(
         self, work: Callable[[Transaction], list[str]], direction: str, step: str, *, ends: bool = False
     ) -> list[str]:
@@ -244,7 +286,7 @@ class BatchRun:
 
         Other errors than the database's absence are the caller's.
         """
-        pauses = _pauses()
+        pauses, context = _pauses(), copy_context()
         unsure = False  # a commit whose answer was lost may have happened
 
         def work_once(tx: Transaction) -> list[str]:
@@ -254,7 +296,7 @@ class BatchRun:
 
         while True:
             try:
-                return await self._worker.committer.run(work_once)
+                return await self._worker.committer.run(lambda tx: context.run(work_once, tx))
             except (StoreBusyError, StoreUnavailableError) as error:
                 unsure = True
                 self._log.warning("commit waits for the database", step=step, error=str(error))

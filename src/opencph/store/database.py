@@ -20,6 +20,8 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.types import BigInteger, Boolean
 
+from opencph.metrics.families import STORE_ERRORS
+
 Dialect = Literal["sqlite", "postgresql"]
 Value = str | int | bytes | float | None
 Compiled = tuple[str, dict[str, Value]]
@@ -36,11 +38,19 @@ class StoreError(Exception):
 
 
 class StoreBusyError(StoreError):
-    """The database is locked by another process; try again in a moment."""
+    """The database is locked by another process; try again in a moment. Counted, wherever it is raised."""
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*told)
+        STORE_ERRORS.add("busy")
 
 
 class StoreUnavailableError(StoreError):
-    """The database cannot be reached or written; see its own log and the free space of its disk."""
+    """The database cannot be reached or written; see its own log and the free space of its disk. Counted too."""
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*told)
+        STORE_ERRORS.add("unavailable")
 
 
 class StoreFullError(StoreUnavailableError):
