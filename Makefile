@@ -11,7 +11,7 @@ PARALLEL := -n 2 --dist loadfile
 POSTGRESQL := /usr/lib/postgresql/*/bin/postgres:postgresql
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint bench fuzz clean
+.PHONY: help up demo test lint bench soak fuzz clean
 
 help: ## say what there is
 	@echo 'OpenCPH: the Huawei Cloud CPH API on your own machines'
@@ -47,6 +47,10 @@ bench: $(VENV)/.test ## measure the numbers of docs/numbers.md; ROWS="buy change
 fuzz: $(VENV)/.fuzz ## feed made-up bytes to what reads bytes from strangers; SECONDS=600 for each, TARGETS="adb sync" chooses
 	@tools/debian-packages $(SHELL_OF_PHONES)
 	@exec $(BIN)/python -m fuzz --seconds $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS),60) $(TARGETS) $(ARGS)
+
+soak: $(VENV)/.test ## ten minutes of everything at once, and what is true afterwards; MINUTES=60, DATABASE=postgresql
+	@tools/debian-packages $(SHELL_OF_PHONES) $(PEERS) $(if $(DATABASE),$(POSTGRESQL))
+	@exec $(BIN)/python -m bench.soak --minutes $(or $(MINUTES),10) $(if $(DATABASE),--database $(DATABASE)) $(ARGS)
 
 clean: ## remove .venv, caches and builds
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info
