@@ -70,6 +70,14 @@ def up(data: Data = None, listen: Listen = None, database: Database = None, runt
     raise typer.Exit(run(_settings(data, listen, database, runtime, config)))
 
 
+@app.command()
+def restart(data: Data = None, config: Config = None) -> None:
+    """Replace a running `opencph up` and its parts one by one, without a break: after an upgrade, or a change of settings."""
+    from opencph.restart_command import restart as run
+
+    raise typer.Exit(run(_settings(data, None, None, None, config)))
+
+
 def _alone(name: str, settings: Settings) -> None:
     from opencph.supervisor import run_alone
 
@@ -464,6 +472,14 @@ def activate_host(host: Host, data: Data = None, database: Database = None, conf
     from opencph.operator_commands import activate_host as run
 
     raise typer.Exit(run(_settings(data, None, database, None, config), host, as_json=json))
+
+
+@hosts.command("adopt")
+def adopt_phones(data: Data = None, database: Database = None, config: Config = None, json: Json = False) -> None:
+    """Make this data directory the one where the phones of the database live: the one before is lost, or was moved."""
+    from opencph.operator_commands import adopt_phones as run
+
+    raise typer.Exit(run(_settings(data, None, database, None, config), as_json=json))
 
 
 @images.command("import")

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from opencph.fleet import Fleet, maintenance, open_fleet
+from opencph.fleet import Fleet, maintenance, open_fleet, phone_home
 from opencph.fleet.image_making import ImageMakingError, capture_image, import_image
 from opencph.fleet.maintenance import UnknownHostError
+from opencph.fleet.phone_home import AwayError
 from opencph.settings import Settings, SettingsError
 from opencph.store.database import StoreError
 
@@ -25,7 +26,7 @@ def _run(settings: Settings, do: Callable[[Fleet], object], as_json: bool) -> in
             said = do(fleet)
         finally:
             fleet.close()
-    except (SettingsError, StoreError, UnknownHostError, ImageMakingError) as error:
+    except (SettingsError, StoreError, UnknownHostError, ImageMakingError, AwayError) as error:
         print(f"opencph: {error}", file=sys.stderr)
         return 1
     if as_json:
@@ -55,6 +56,16 @@ def drain_host(settings: Settings, host_id: str, *, hours: float, reason: str, a
 def activate_host(settings: Settings, host_id: str, *, as_json: bool) -> int:
     """Let servers come to the host again; what has not begun is canceled."""
     return _run(settings, lambda fleet: f"{maintenance.activate(fleet, host_id)} events canceled", as_json)
+
+
+def adopt_phones(settings: Settings, *, as_json: bool) -> int:
+    """Let the phones of the database live in `settings.data` from now on; what is not there of them is made anew, empty."""
+
+    def do(fleet: Fleet) -> str:
+        phone_home.adopt(fleet.database, settings)
+        return f"the phones of this database live in {settings.data} now"
+
+    return _run(settings, do, as_json)
 
 
 def make_image(settings: Settings, file: Path, *, name: str, base: str, project: str, as_json: bool) -> int:

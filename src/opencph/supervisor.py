@@ -33,6 +33,7 @@ from opencph.preparation import (
     prepare_directories,
     write_credentials,
 )
+from opencph.restart_command import write_outcome
 from opencph.settings import Settings
 from opencph.sockets import ListenError, listen
 
@@ -195,9 +196,6 @@ class Supervisor:
             for child in old:
                 if child.name == name and child.pid in self.children:
                     self._let_go(child, REPLACE, self.settings.drain_seconds + STOP_SECONDS)
-        _logger.info(
-            "every part is replaced", parts={child.name: child.pid for child in self.children.values() if not child.leaving}
-        )
 
     def stop(self) -> None:
         """End every part, and then the phones. Bounded: after STOP_SECONDS, or a second signal, parts are killed."""
@@ -273,7 +271,17 @@ class Supervisor:
                 )
             )
         except (handover.TrialError, OSError) as error:
-            _logger.error(f"nothing is replaced: {sentence(error)}")
+            self.tell_outcome(f"nothing is replaced: {sentence(error)}")
+
+    def tell_outcome(self, why: str) -> None:
+        """Write down whether every part was replaced, or why not."""
+        pids = {child.name: child.pid for child in self.children.values() if not child.leaving}
+        if why:
+            _logger.error(why)
+        else:
+            _logger.info("every part is replaced", parts=pids)
+        with suppress(OSError):
+            write_outcome(self.settings, why, pids)
 
     # --- events ---
 
@@ -306,6 +314,8 @@ class Supervisor:
             child: Child | None = key.data
             if child is None:
                 self._drain_wake()
+            elif child.pid not in self.children:
+                continue  # it ended in this very turn
             elif key.fd == child.pipe:
                 was_ready = child.ready
                 if not child.listen():
@@ -382,6 +392,7 @@ def _take_over(settings: Settings, left: handover.Left) -> int:
     """Go on where the program before left off: replace its parts, or, when that fails, watch over them as they are."""
     log.configure(settings.log_level, process="up", directory=settings.log_directory, style=settings.log_format)
     listening, claimed = (socket.socket(fileno=descriptor) for descriptor in (left.listening, left.claim))
+    listening.setblocking(False)  # Python takes it for blocking, and would make it so for everybody
     supervisor = Supervisor(settings, listening, left.lock, claimed)
     supervisor.worker_ran = left.worker_ran
     for part in left.parts:
@@ -389,8 +400,9 @@ def _take_over(settings: Settings, left: handover.Left) -> int:
     try:
         _prepare(supervisor)
         supervisor.roll()
+        supervisor.tell_outcome("")
     except (StartError, OSError) as error:
-        _logger.error(f"not every part is replaced; what was not goes on as it was: {sentence(error)}")
+        supervisor.tell_outcome(f"not every part is replaced, and what was not goes on as it was: {sentence(error)}")
     supervisor.watch()
     supervisor.stop()
     return 0
