@@ -50,6 +50,7 @@ class Listeners:
         self._open: dict[Address, socket.socket] = {}
         self._by_fd: dict[int, Address] = {}
         self._said: dict[Address, int] = {}  # the error that was logged last
+        self._leaving = False
         self._retry: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._epoll.fileno(), self._on_ready)
@@ -60,7 +61,7 @@ class Listeners:
     @property
     def missing(self) -> list[Address]:
         """Addresses that are wanted and cannot be opened at the moment."""
-        return [address for address in self._wanted if address not in self._open]
+        return [] if self._leaving else [address for address in self._wanted if address not in self._open]
 
     def trouble(self) -> str:
         """What is missing, in words for people: how many, some of them, why and what to do. Empty when nothing is."""
@@ -76,7 +77,7 @@ class Listeners:
     def want(self, address: Address, on_accept: OnAccept) -> None:
         """Listen there from now on; when that cannot be, say so in the log and go on trying."""
         self._wanted[address] = on_accept
-        if address not in self._open and not self._try(address):
+        if not self._leaving and address not in self._open and not self._try(address):
             self._retry_later()
 
     def unwant(self, address: Address) -> None:
@@ -95,6 +96,22 @@ class Listeners:
             _logger.error("out of file descriptors: connections wait", advice=_ADVICE[errno.EMFILE], listeners=len(self))
             self._loop.remove_reader(self._epoll.fileno())
             self._pause = self._loop.call_later(NO_DESCRIPTORS_SECONDS, self._go_on)
+
+    def leave(self) -> None:
+        """Take the connections that wait, and leave the addresses to another process. What was accepted goes on."""
+        self._leaving = True
+        for address, sock in self._open.items():
+            while True:
+                try:
+                    connection, _peer = sock.accept()
+                except OSError:
+                    break
+                connection.setblocking(False)
+                self._wanted[address](connection, address)
+            self._epoll.unregister(sock.fileno())
+            sock.close()
+        self._open.clear()
+        self._by_fd.clear()
 
     def close(self) -> None:
         """Stop listening everywhere."""

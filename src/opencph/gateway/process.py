@@ -33,13 +33,16 @@ NETWORK = "network"
 WAIT_SECONDS = 0.25
 RETRY_SECONDS = 0.5
 #: A gateway that finds another at work looks so often whether it is gone, and calls itself ready, standing by, after so long.
-STAND_BY_SECONDS, STAND_BY_READY_SECONDS = 0.2, 3.0
+STAND_BY_SECONDS, STAND_BY_READY_SECONDS = 0.02, 3.0
+#: How often a gateway that leaves looks whether its last connection has ended.
+DRAIN_POLL_SECONDS = 0.1
 
 _logger = structlog.get_logger("opencph.gateway")
 
 
 def run_gateway(settings: Settings, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; call `ready` once everything the database maps is open. Blocks; may run in a forked child.
+    """Serve until SIGTERM or SIGINT; after SIGUSR1 leave the addresses to the next gateway and serve what is connected, for
+    `settings.drain_seconds` at most. Call `ready` once everything the database maps is open. Blocks; may run in a forked child.
 
     Raises StoreError when the database cannot be used at the start; later it waits for it, and serves what it knows.
     """
@@ -85,9 +88,10 @@ async def _own(settings: Settings, stop: asyncio.Event, stand_by: Callable[[], N
 
 async def _serve(settings: Settings, database: Database, ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop, leave = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, leave.set)
     told = False
 
     def ready_once() -> None:
@@ -101,10 +105,17 @@ async def _serve(settings: Settings, database: Database, ready: Callable[[], Non
         if owner is None:
             return
         with owner:
-            await _serve_alone(settings, database, ready_once, stop)
+            await _serve_alone(settings, database, ready_once, stop, leave, owner)
 
 
-async def _serve_alone(settings: Settings, database: Database, ready: Callable[[], None], stop: asyncio.Event) -> None:
+async def _serve_alone(
+    settings: Settings,
+    database: Database,
+    ready: Callable[[], None],
+    stop: asyncio.Event,
+    leave: asyncio.Event,
+    owner: socket.socket,
+) -> None:
     loop = asyncio.get_running_loop()
     listeners = Listeners()
     relays = Relays(on_no_descriptors=listeners.hold)
@@ -132,18 +143,26 @@ async def _serve_alone(settings: Settings, database: Database, ready: Callable[[
         lambda: asyncio.run_coroutine_threadsafe(trouble(), loop).result(),
     )
     following = asyncio.create_task(follower.run(stop.set))
-    stopping = asyncio.create_task(stop.wait())
+    stopping, leaving = asyncio.create_task(stop.wait()), asyncio.create_task(leave.wait())
     try:
         first = asyncio.create_task(follower.applied.wait())
         await asyncio.wait([first, following, stopping], return_when=asyncio.FIRST_COMPLETED)
         if follower.applied.is_set():
             ready()
         first.cancel()
-        await asyncio.wait([following, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([following, stopping, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done() and not (stopping.done() or following.done()):
+            listeners.leave()
+            owner.close()  # the next one may begin
+            _logger.info("left to the next gateway", connections=len(relays) + len(tunnels))
+            deadline = loop.time() + settings.drain_seconds
+            while (len(relays) or len(tunnels)) and loop.time() < deadline and not (stopping.done() or following.done()):
+                await asyncio.wait([following, stopping], timeout=DRAIN_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     finally:
         follower.ending.set()
         await asyncio.wait([following])
         stopping.cancel()
+        leaving.cancel()
         listeners.close()
         await tunnels.close()
         relays.close()

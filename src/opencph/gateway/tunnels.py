@@ -101,6 +101,10 @@ class Tunnels:
         for ip in wanted.keys() - before.keys():
             self._listeners.want((ip, self._port), self._on_accept)
 
+    def __len__(self) -> int:
+        """Clients that are being served."""
+        return len(self._tasks)
+
     def entrance(self, ip: str) -> Entrance | None:
         """What an EIP leads to at the moment."""
         return self._entrances.get(ip)
