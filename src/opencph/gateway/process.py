@@ -91,7 +91,7 @@ async def _serve(settings: Settings, database: Database, ready: Callable[[], Non
     stop, leave = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGUSR1, leave.set)
+    loop.add_signal_handler(signal.SIGUSR1, stop.set)  # while it stands by, there is nothing to leave
     told = False
 
     def ready_once() -> None:
@@ -104,6 +104,7 @@ async def _serve(settings: Settings, database: Database, ready: Callable[[], Non
         owner = await _own(settings, stop, ready_once)
         if owner is None:
             return
+        loop.add_signal_handler(signal.SIGUSR1, leave.set)
         with owner:
             await _serve_alone(settings, database, ready_once, stop, leave, owner)
 
