@@ -22,6 +22,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+__all__ = ["Contents", "Member", "Tally", "Writer", "part_of", "read", "zstd"]
+
 LEVEL = 3
 #: what tarfile may read for one member's headers, with what it reads ahead
 HEADER_BYTES_MAX = 16 << 20
@@ -121,7 +123,7 @@ class Writer:
         if segments is not None and (len(segments) > SEGMENTS_MAX or member.data_bytes > SPARSE_BYTES_MAX):
             raise ValueError("too much for a file with holes; write it without")
         note = self.tally.open(member)
-        before = b"" if segments is None else _map_of(segments)
+        before = b"" if segments is None else _map_of((*segments, (member.size, 0)))
         self._file.write(_header(member, len(before)) + before)
         left = member.data_bytes if member.kind == "file" else 0
         for piece in pieces:
@@ -225,7 +227,7 @@ def _member(info: tarfile.TarInfo) -> Member:
         raise BackupError(f"the backup has a member that no backup has: {info.name!r} is a device or of an unknown kind")
     seconds, _, fraction = info.pax_headers.get("mtime", str(int(info.mtime))).partition(".")
     sparse: Any = info.sparse
-    segments = None if sparse is None else tuple((offset, length) for offset, length in sparse)
+    segments = None if sparse is None else tuple((offset, length) for offset, length in sparse if length)
     if info.size < 0 or (segments is not None and not _in_order(segments, info.size)):
         raise BackupError(f"the backup is damaged: the size of {info.name!r}")
     return Member(

@@ -2,7 +2,7 @@
 
 What phones may write is hostile: no symbolic link is ever followed, in neither direction, whoever swaps what meanwhile. Of a file
 that is being written the backup has what a crash would leave. Sockets and devices are left out; who is not root reads what its
-own phones have locked by lending itself the right for the moment of opening.
+own phones have locked by lending itself the right: to a file for the moment of opening, to a directory while it is walked.
 """
 
 from __future__ import annotations
@@ -124,17 +124,18 @@ class TreeReader:
     def add_tree(self, descriptor: int, name: str, skip: Callable[[str], bool] = lambda path: False) -> None:
         """Add an open directory and all below it: what is in it first, then itself. `skip` is asked with the paths in it."""
         self._links.clear()
-        walk = [(descriptor, name, "", iter(_names(descriptor)))]
-        opened: list[int] = []
+        walk = [_Level(descriptor, name, "")]
         try:
             while walk:
-                parent, place, path, names = walk[-1]
-                found = next(names, None)
+                level = walk[-1]
+                parent, place, path = level.descriptor, level.name, level.path
+                found = next(level.names, None)
                 if found is None:
-                    walk.pop()
+                    level.give_back()
                     self._writer.add(_with(_member(place, os.fstat(parent), _xattrs(parent)), kind="directory"))
-                    if opened:
-                        os.close(opened.pop())
+                    walk.pop()
+                    if walk:
+                        os.close(parent)
                     continue
                 below = f"{path}/{found}".lstrip("/")
                 if skip(below):
@@ -150,11 +151,12 @@ class TreeReader:
                     os.close(directory)
                     self.left.append(Left(f"{place}/{found}", f"more than {DEPTH_MAX} directories deep"))
                 elif directory is not None:
-                    opened.append(directory)
-                    walk.append((directory, f"{place}/{found}", below, iter(_names(directory))))
+                    walk.append(_Level(directory, f"{place}/{found}", below))
         finally:
-            for each in opened:
-                os.close(each)
+            for number, level in enumerate(walk):
+                level.give_back()
+                if number:
+                    os.close(level.descriptor)
 
     def _add(self, parent: int, name: str, place: str) -> int | None:
         """Add what is no directory; of a directory, returns it open."""
@@ -182,6 +184,24 @@ class TreeReader:
 
 def _with(member: Member, **fields: object) -> Member:
     return msgspec.structs.replace(member, **fields)
+
+
+class _Level:
+    """A directory that is walked. One that its owner may not list or enter is lent the rights until `give_back`."""
+
+    def __init__(self, descriptor: int, name: str, path: str) -> None:
+        self.descriptor, self.name, self.path = descriptor, name, path
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        self._lent = mode if mode & 0o500 != 0o500 and os.geteuid() != 0 else None
+        if self._lent is not None:
+            os.fchmod(descriptor, mode | 0o500)
+        self.names = iter(_names(descriptor))
+
+    def give_back(self) -> None:
+        """The mode is what it was."""
+        if self._lent is not None:
+            os.fchmod(self.descriptor, self._lent)
+            self._lent = None
 
 
 def _names(descriptor: int) -> list[str]:
