@@ -36,16 +36,23 @@ _PHONE_FAILED = command(
 def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
     """The kinds `restart_phone`, `reset_phone` and `stop_phone`, driving `runtime`."""
     work = _PhoneWork(fleet, runtime)
+    off, wipe, on, on_anew = (
+        Step("off", effect=work.off),
+        Step("wipe", effect=work.wipe),
+        Step("power", effect=work.on),
+        Step("power", effect=work.on_anew),
+    )
     all_kinds = (
-        _kind(RESTART_PHONE, work.restart, PhoneStatus.RESTARTING, PhoneStatus.RUNNING, PhoneStatus.RESTART_FAILED),
-        _kind(RESET_PHONE, work.reset, PhoneStatus.RESETTING, PhoneStatus.RUNNING, PhoneStatus.RESET_FAILED),
-        _kind(STOP_PHONE, work.stop, PhoneStatus.STOPPING, PhoneStatus.STOPPED, PhoneStatus.STOP_FAILED),
+        _kind(RESTART_PHONE, (off, on), PhoneStatus.RESTARTING, PhoneStatus.RUNNING, PhoneStatus.RESTART_FAILED),
+        _kind(RESET_PHONE, (off, wipe, on_anew), PhoneStatus.RESETTING, PhoneStatus.RUNNING, PhoneStatus.RESET_FAILED),
+        _kind(STOP_PHONE, (Step("power", effect=work.off),), PhoneStatus.STOPPING, PhoneStatus.STOPPED, PhoneStatus.STOP_FAILED),
     )
     return {kind.name: kind for kind in all_kinds}
 
 
-def _kind(name: str, effect: Callable[[Batch], Awaitable[None]], working: int, done: int, failed: int) -> JobKind:
-    """One effect, safe to run again from its start, and one transaction that says so for the whole batch."""
+def _kind(name: str, effects: tuple[Step, ...], working: int, done: int, failed: int) -> JobKind:
+    """Effects that change nothing when they are taken again, so that no phone goes off or boots twice, and one transaction that
+    says so for the whole batch."""
 
     def finish(tx: Transaction, batch: Batch) -> None:
         phone_ids = json_list(job.phone_id or "" for job in batch.alive)
@@ -54,12 +61,7 @@ def _kind(name: str, effect: Callable[[Batch], Awaitable[None]], working: int, d
     def end(tx: Transaction, job: Job, error: JobFailedError) -> None:
         tx.run(_PHONE_FAILED, of_phone=job.phone_id, working_status=working, new_status=failed, now=now_ms())
 
-    return JobKind(
-        name=name,
-        steps=(Step("power", effect=effect), Step("finish", commit=finish)),
-        batched=True,
-        on_failure=end,
-    )
+    return JobKind(name=name, steps=(*effects, Step("finish", commit=finish)), batched=True, on_failure=end)
 
 
 class _PhoneWork:
@@ -69,26 +71,25 @@ class _PhoneWork:
         self.fleet = fleet
         self.runtime = runtime
 
-    async def restart(self, batch: Batch) -> None:
+    async def off(self, batch: Batch) -> None:
         for generation_id, phones in (await self._phones(batch)).items():
-            await self._stop(batch, generation_id, phones)
+            await self._call(batch, "did not stop", self.runtime.stop(generation_id, _alive(batch, phones)))
+
+    async def wipe(self, batch: Batch) -> None:
+        for generation_id, phones in (await self._phones(batch)).items():
+            await self._call(batch, "was not wiped", self.runtime.reset(generation_id, _alive(batch, phones)))
+
+    async def on(self, batch: Batch) -> None:
+        for generation_id, phones in (await self._phones(batch)).items():
             await self._boot(batch, generation_id, phones)
 
-    async def reset(self, batch: Batch) -> None:
+    async def on_anew(self, batch: Batch) -> None:
+        """The first boot after a reset: the data of its image comes back, too."""
         for generation_id, phones in (await self._phones(batch)).items():
-            await self._stop(batch, generation_id, phones)
-            await self._call(batch, "was not wiped", self.runtime.reset(generation_id, _alive(batch, phones)))
             await self._boot(batch, generation_id, phones)
             alive = set(_alive(batch, phones))
             causes = await lay_down(self.fleet, [phone for phone in phones if phone.phone_id in alive])
             _fail(batch, RUNTIME_FAILED, "does not have its image", causes)
-
-    async def stop(self, batch: Batch) -> None:
-        for generation_id, phones in (await self._phones(batch)).items():
-            await self._stop(batch, generation_id, phones)
-
-    async def _stop(self, batch: Batch, generation_id: str, phones: Sequence[PhoneSpec]) -> None:
-        await self._call(batch, "did not stop", self.runtime.stop(generation_id, _alive(batch, phones)))
 
     async def _boot(self, batch: Batch, generation_id: str, phones: Sequence[PhoneSpec]) -> None:
         alive = set(_alive(batch, phones))

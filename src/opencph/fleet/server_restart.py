@@ -111,11 +111,16 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
         with fleet.database.read() as tx:
             return generations.spec(tx, fleet, generation_id), tx.rows(_TO_BOOT, of_generation=generation_id)
 
+    async def off(batch: Batch) -> None:
+        try:
+            await runtime.power_off(_generation(batch.job))
+        except RuntimeFaultError as fault:
+            raise job_failed(RUNTIME_FAILED, f"the server does not go off: {fault}") from fault
+
     async def power(batch: Batch) -> None:
         generation_id = _generation(batch.job)
         try:
             spec, phone_ids = await asyncio.to_thread(read, generation_id)
-            await runtime.power_off(generation_id)
             await runtime.create(spec)
             causes = dict(await runtime.start(generation_id, phone_ids))
         except RuntimeFaultError as fault:
@@ -145,7 +150,7 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
         tx.run(_PHONES_END, phone_ids=json_list(down), new_status=PhoneStatus.ABNORMAL, now=now_ms())
         tx.run(_SERVER_END, of_server=job.lane, new_status=ServerStatus.ABNORMAL, now=now_ms())
 
-    steps = (Step("power", effect=power), Step("finish", commit=finish))
+    steps = (Step("off", effect=off), Step("power", effect=power), Step("finish", commit=finish))
     return {RESTART_SERVER: JobKind(name=RESTART_SERVER, steps=steps, on_failure=failed)}
 
 
