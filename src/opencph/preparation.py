@@ -66,8 +66,7 @@ def check_port_is_free(settings: Settings) -> None:
 def prepare_database(settings: Settings, *, part: str = "api") -> None:
     """Bring the schema up to date and make the first rows. Idempotent; several processes may do it at once.
 
-    For a worker, and for `up`, `settings.data` must be where the phones of this database live, or become it; for a gateway it must
-    not be another place. Raises AwayError.
+    For a gateway `settings.data` must be where the phones of this database live (a worker sees to that itself). Raises AwayError.
     """
     from opencph.fleet import phone_home
     from opencph.fleet.catalogue import load_catalogue
@@ -85,8 +84,6 @@ def prepare_database(settings: Settings, *, part: str = "api") -> None:
             sync_hosts(tx, settings, catalogue)
         if part == "gateway":
             phone_home.check(database, settings)
-        elif part != "api":
-            phone_home.check_in(database, settings)
     finally:
         database.close()
 

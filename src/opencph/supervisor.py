@@ -383,7 +383,7 @@ def up(settings: Settings) -> int:
 
 def _prepare(supervisor: Supervisor) -> None:
     settings = supervisor.settings
-    supervisor.in_child("prepare", lambda: prepare_database(settings, part="up"), meanwhile=lambda: _import_parts(settings))
+    supervisor.in_child("prepare", lambda: prepare_database(settings), meanwhile=lambda: _import_parts(settings))
     gc.collect()
     gc.freeze()  # the pages of what was imported stay shared
 

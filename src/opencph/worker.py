@@ -60,7 +60,7 @@ class WorkerDiedError(Exception):
 def run_worker(settings: Settings, ready: Callable[[], None]) -> None:
     """Work until SIGTERM or SIGINT; call `ready` once jobs are being claimed. Blocks; may run in a freshly forked child.
 
-    Raises StoreUnavailableError and SettingsError when it cannot start, WorkerDiedError when a part of it dies.
+    Raises StoreUnavailableError, SettingsError and AwayError when it cannot start, WorkerDiedError when a part of it dies.
     """
     fleet = open_fleet(settings)
     try:
@@ -103,6 +103,7 @@ async def _run(fleet: Fleet, ready: Callable[[], None]) -> None:
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="worker"))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):  # the last: another process takes over
         loop.add_signal_handler(number, stop.set)
+    await asyncio.to_thread(phone_home.check_in, fleet.database, fleet.settings)
     runtime = metered(make_runtime(fleet.settings))
     process_id = await asyncio.to_thread(processes.register, fleet.database, "worker")
     engine = Worker(fleet.database, kinds(fleet, runtime), worker_id=process_id, lease_seconds=fleet.settings.job_lease_seconds)
