@@ -23,6 +23,7 @@ from opencph.fleet import (
     maintenance,
     open_fleet,
     phone_data_jobs,
+    phone_home,
     phone_jobs,
     phone_update_jobs,
     reconcile,
