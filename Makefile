@@ -63,7 +63,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'python3 cannot make a virtual environment: sudo apt-get install python3-venv' >&2; exit 1; }
 
 # What is installed in .venv: .base runs it, .demo adds the vendor's SDK, .test adds the tests' peers and the linters.
-$(VENV)/.base $(VENV)/.demo $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.base $(VENV)/.demo $(VENV)/.test $(VENV)/.fuzz: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'installing Python packages (once)'
 	@$(PIP_INSTALL) -e '.$(if $(filter-out .base,$(@F)),[$(@F:.%=%)])'
 	@touch $@ $(if $(filter .test,$(@F)),$(VENV)/.demo) $(VENV)/.base

@@ -46,7 +46,8 @@ def run(name: str, seconds: int, corpus: Path, found: Path) -> bool:
         flush=True,
     )
     if done.returncode:
-        print(said[-4000:] if broke or not inputs else said[-500:], flush=True)
+        at = said.find("Uncaught Python exception")
+        print(said[at : at + 4000] if at >= 0 else said[-2000:], flush=True)
     return done.returncode == 0
 
 

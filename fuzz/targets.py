@@ -316,10 +316,12 @@ def package(data: bytes) -> None:
 
 def _package_seeds() -> Iterable[bytes]:
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from apk_maker import apk, manifest
+    from apk_maker import apk
 
-    yield manifest("com.example.app", 1, "1.0")
-    yield apk()
+    package = apk()
+    yield package
+    with zipfile.ZipFile(io.BytesIO(package)) as members:
+        yield members.read("AndroidManifest.xml")
 
 
 # --- ADB, as far as it needs no phone ----------------------------------------

@@ -12,6 +12,10 @@ import msgspec
 from opencph.fleet import Fleet
 from opencph.iam import Caller
 from opencph.iam.auth import Authenticator
+from opencph.wire.errors import CphError
+
+#: Query parameters that may come several times, read by `Call.values`.
+LISTS = frozenset({"state", "type"})
 
 
 @dataclass(slots=True)
@@ -29,9 +33,19 @@ class Call:
 
     @property
     def query(self) -> dict[str, str]:
-        """The query parameters, decoded; of one that came twice the last counts."""
-        pairs = (pair.partition(b"=") for pair in self.raw_query.split(b"&") if pair)
-        return {_decoded(key): _decoded(value) for key, _, value in pairs}
+        """The query parameters, decoded. Raises CphError APIGW.0201 (400) when one has two values: signatures sort them, so
+        whoever carries the request could choose which comes last. Those of LISTS may: of these the greatest counts here."""
+        found: dict[str, str] = {}
+        for pair in self.raw_query.split(b"&"):
+            if pair:
+                key, _, value = pair.partition(b"=")
+                name, text = _decoded(key), _decoded(value)
+                if name in found and found[name] != text:
+                    if name not in LISTS:
+                        raise CphError("APIGW.0201", f"the query parameter {name[:64]!r} has two values; give one")
+                    text = max(text, found[name])
+                found[name] = text
+        return found
 
     def values(self, field: str) -> list[str]:
         """Every value of a query parameter that may come several times, empty ones left out."""

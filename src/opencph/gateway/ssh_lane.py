@@ -392,7 +392,7 @@ class Lane(asyncio.Transport):
                 plain = opened[at : at + length]
                 cipher.open(seq, incoming[at:end], plain)
                 kind = plain[1]
-                if MSG_CHANNEL_WINDOW_ADJUST <= kind <= MSG_CHANNEL_DATA:
+                if MSG_CHANNEL_WINDOW_ADJUST <= kind <= MSG_CHANNEL_DATA and length >= _CHANNEL.size + 2:
                     channel, number = _CHANNEL.unpack_from(plain, 2)
                     forward = forwards.get(channel)
                     payload = length - plain[0]

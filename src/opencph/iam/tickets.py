@@ -1,22 +1,19 @@
 """Tickets: signed leave to open the screen of one phone, for a short time: what they say, how they are made and verified. Whether
 the phone still is what it was is the fleet's to know.
 
-A ticket is `<payload>.<signature>`, both base64url: the payload is a msgpack `TicketClaims`, the signature HMAC-SHA256. The key is
-`ticket` of the table `signing_keys`, so that tickets outlive restarts and any process verifies those of any other.
+The frame is that of `signed`; the key is `ticket` of the table `signing_keys`.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
-import hmac
 import secrets
 import time
 
 import msgspec
 from sqlalchemy import bindparam, insert, select
 
+from opencph.iam.signed import Frame, SignedError
 from opencph.store.database import Database, Query, StoreConflictError, command, scalar
 from opencph.store.tables import signing_keys
 
@@ -29,7 +26,7 @@ _READ: Query[str] = Query(select(signing_keys.c.secret).where(signing_keys.c.nam
 _ADD = command(insert(signing_keys).values(name=KEY_NAME, secret=bindparam("secret"), create_ms=bindparam("create_ms")))
 
 
-class TicketError(Exception):
+class TicketError(SignedError):
     """The ticket cannot be used; the message says why."""
 
 
@@ -46,8 +43,7 @@ class TicketClaims(msgspec.Struct, frozen=True, array_like=True):
     expires_ms: int
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(TicketClaims)
+_frame = Frame("ticket", TicketClaims, TICKET_MAX_BYTES, TicketError)
 
 
 def ticket_key(database: Database) -> bytes:
@@ -67,39 +63,9 @@ def ticket_key(database: Database) -> bytes:
 
 def issue(key: bytes, claims: TicketClaims) -> str:
     """Make a ticket."""
-    payload = _encoder.encode(claims)
-    return f"{_encode(payload)}.{_encode(_sign(key, payload))}"
+    return _frame.sign(key, claims)
 
 
 def verify(key: bytes, ticket: str, now_ms: int) -> TicketClaims:
     """What a ticket says. Raises TicketError: malformed, not ours, expired."""
-    if len(ticket) > TICKET_MAX_BYTES or not ticket.isascii():
-        raise TicketError("the ticket is malformed")
-    encoded, _, signature = ticket.partition(".")
-    try:
-        payload, given = _decode(encoded), _decode(signature)
-    except (binascii.Error, ValueError):
-        raise TicketError("the ticket is malformed") from None
-    # The strict comparison of the encoded form leaves one spelling per ticket.
-    expected = _encode(_sign(key, payload))
-    if not hmac.compare_digest(given, _decode(expected)) or not hmac.compare_digest(expected, signature):
-        raise TicketError("the ticket was not issued here")
-    try:
-        claims = _decoder.decode(payload)
-    except msgspec.MsgspecError:
-        raise TicketError("the ticket is of another version; get a new one") from None
-    if now_ms >= claims.expires_ms:
-        raise TicketError("the ticket has expired; get a new one")
-    return claims
-
-
-def _sign(key: bytes, payload: bytes) -> bytes:
-    return hmac.digest(key, b"opencph ticket 1\n" + payload, hashlib.sha256)
-
-
-def _encode(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
-def _decode(value: str) -> bytes:
-    return base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
+    return _frame.read(key, ticket.encode("utf-8", "replace"), now_ms)

@@ -48,6 +48,14 @@ _SUBRESOURCES = frozenset(
 )
 
 
+#: Where each dialect looks for the date, first to last. Version 4 signs the date that was found, wherever it was.
+_DATES = {
+    "AWS4": (b"x-amz-date", b"x-obs-date", b"date"),
+    "AWS": (b"x-amz-date", b"date"),
+    "OBS": (b"x-obs-date", b"date"),
+}
+
+
 class ObjectRequest(NamedTuple):
     """What is signed. `headers` has lower-case names."""
 
@@ -89,8 +97,11 @@ def parse_authorization(value: bytes) -> Signed:
 
 
 def signed_at(signed: Signed, headers: Mapping[bytes, bytes]) -> int:
-    """When the client says that it signed, in seconds since the epoch. Raises SignatureError."""
-    text = _first(headers, b"x-amz-date", b"x-obs-date", b"date")
+    """When the client says that it signed, in seconds since the epoch. Raises SignatureError.
+
+    Only a date that the signature covers counts, else anybody could send an old request again with a new date beside it.
+    """
+    text = _first(headers, *_DATES[signed.dialect])
     if text is None:
         raise SignatureError("there is no date header")
     found = _V4_DATE.fullmatch(text)
