@@ -6,7 +6,6 @@ An own small application beside the edge's routes: contents stream in both direc
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from email.utils import formatdate
@@ -16,13 +15,13 @@ from urllib.parse import parse_qsl, unquote
 
 import structlog
 
-from opencph.api import object_bodies
+from opencph.api import object_bodies, object_headers
 from opencph.api.bodies import ClientGoneError, Receive
 from opencph.fleet import Fleet
 from opencph.iam import audit
 from opencph.iam.accounts import Account, account_of
 from opencph.iam.actions import object_action
-from opencph.objects import ObjectError, ObjectInfo, ObjectStore, buckets, open_store
+from opencph.objects import ObjectError, ObjectStore, buckets, open_store
 from opencph.objects.uploads import Uploads
 from opencph.settings import SettingsError
 from opencph.store.database import StoreBusyError, StoreError
@@ -33,16 +32,6 @@ from opencph.wire.signatures import SignatureError
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 KEYS_PER_PAGE = 1000
-_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
-_META = (b"x-amz-meta-", b"x-obs-meta-")
-_METADATA_BYTES_MAX = 2048
-#: Parameters of requests that are served; any other subresource is refused rather than ignored.
-_PLAIN = frozenset(
-    {
-        *("prefix", "delimiter", "marker", "max-keys", "list-type", "continuation-token", "start-after", "encoding-type"),
-        *("fetch-owner", "location", "delete", "uploads", "uploadid", "partnumber", "apiversion", "x-id"),
-    }
-)
 
 _logger = structlog.get_logger("opencph.api")
 
@@ -65,6 +54,7 @@ class Request(NamedTuple):
     headers: Mapping[bytes, bytes]
     account: Account
     receive: Receive
+    dialect: str  # AWS4 | AWS | OBS
 
 
 class ObjectApi:
@@ -88,12 +78,15 @@ class ObjectApi:
         for name, value in scope["headers"]:
             if name == b"authorization":
                 return signatures.is_object_authorization(bytes(value))
+        if signatures.is_signed_url(scope["query_string"]):
+            return True
         return bool(scope["method"] == "HEAD" and scope["query_string"].partition(b"=")[0] == b"apiversion")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, request_id: str) -> None:
         """Answer one request."""
+        contents = _Remainder(receive)
         try:
-            answer = await self._answer(scope, receive, request_id)
+            answer = await self._answer(scope, contents, request_id)
         except ClientGoneError:
             return
         except Exception as error:
@@ -102,25 +95,27 @@ class ObjectApi:
                 _logger.debug("object request refused", request_id=request_id, code=refused.code, cause=refused.message)
             body = xml.error(refused.code, refused.message, scope["path"], request_id)
             answer = Answer(refused.status, b"" if scope["method"] == "HEAD" else body, (("Content-Type", "application/xml"),))
-            if scope["method"] in ("PUT", "POST"):
-                await _drain(receive)
+            if scope["method"] in ("PUT", "POST") and not contents.ended:
+                await _drain(contents)
         await _send(send, answer, request_id)
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, request_id: str) -> Answer:
         raw_path: bytes = scope["raw_path"]
         headers = dict(scope["headers"])
-        if scope["method"] == "HEAD" and b"authorization" not in headers:  # OBS clients ask first which signatures are spoken
+        url = signatures.is_signed_url(scope["query_string"])
+        if scope["method"] == "HEAD" and b"authorization" not in headers and not url:  # OBS clients ask which signatures are spoken
             return Answer(200, headers=(("x-obs-api", "3.0"),))
         request = ObjectRequest(scope["method"], raw_path, scope["query_string"], headers)
-        account = await asyncio.to_thread(self._authenticate, request)
+        account, dialect = await asyncio.to_thread(self._authenticate, request)
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")
         query = {name.lower(): value for name, value in pairs}
-        strange = query.keys() - _PLAIN
-        if strange:
-            raise ObjectError("NotImplemented", f"{min(strange)[:64]}: this object store has no such function", 501)
+        if b"authorization" not in headers:
+            query = {name: value for name, value in query.items() if name not in signatures.SIGNED_URL_PARAMETERS}
+        object_headers.strange(query)
+        object_headers.check_headers(headers, account.domain_id)
         bucket, _, raw_key = raw_path.decode("latin-1")[1:].partition("/")
         key = unquote(raw_key, encoding="utf-8", errors="surrogateescape")
-        asked = Request(scope["method"], unquote(bucket), key, query, headers, account, receive)
+        asked = Request(scope["method"], unquote(bucket), key, query, headers, account, receive, dialect)
         action = object_action(asked.method, asked.bucket, key)
         if asked.method in ("GET", "HEAD"):
             return await self._permitted(asked, action)
@@ -158,19 +153,25 @@ class ObjectApi:
         except StoreError as error:
             _logger.error("a call is not in the audit record", request_id=request_id, operation=operation, cause=str(error))
 
-    def _authenticate(self, request: ObjectRequest) -> Account:
+    def _authenticate(self, request: ObjectRequest) -> tuple[Account, str]:
         try:
-            signed = signatures.parse_authorization(request.headers[b"authorization"])
+            if b"authorization" in request.headers:
+                signed = signatures.parse_authorization(request.headers[b"authorization"])
+            else:
+                signed = signatures.parse_url(request.raw_query)
             account = account_of(self.fleet.database, signed.access_key)
             if account is None:
                 raise ObjectError("InvalidAccessKeyId", "the access key does not exist or is disabled", 403)
             signatures.verify(signed, account.secret_key, request)
-            off = abs(time.time() - signatures.signed_at(signed, request.headers))
+            off = time.time() - signatures.signed_at(signed, request.headers)
+            if signed.expires_at and time.time() > signed.expires_at:
+                raise ObjectError("AccessDenied", "Request has expired: sign the URL again", 403)
         except SignatureError as error:
             raise ObjectError("SignatureDoesNotMatch", str(error), 403) from None
-        if off > self.fleet.settings.clock_skew_seconds:
+        allowed = self.fleet.settings.clock_skew_seconds
+        if off < -allowed or (off > allowed and not signed.expires_at):
             raise ObjectError("RequestTimeTooSkewed", f"the request was signed {off:.0f} seconds off the clock here", 403)
-        return account
+        return account, signed.dialect
 
     # --- the service ----------------------------------------
 
@@ -202,8 +203,7 @@ class ObjectApi:
             return await self._delete_many(asked)
         if asked.method == "GET" and "location" in asked.query:
             region = self.fleet.settings.region
-            obs = asked.headers[b"authorization"].startswith(b"OBS ")
-            return _xml(xml.location(region) if obs else xml.s3_location(region))
+            return _xml(xml.location(region) if asked.dialect == "OBS" else xml.s3_location(region))
         if asked.method == "GET" and "uploads" not in asked.query:
             return _xml(await asyncio.to_thread(self._page, asked))
         raise _wrong_method(asked)
@@ -277,15 +277,13 @@ class ObjectApi:
         if asked.method in ("GET", "HEAD"):
             return await asyncio.to_thread(self._get, asked)
         if asked.method == "DELETE":
-            await asyncio.to_thread(self.store.delete, asked.bucket, asked.key)
+            await asyncio.to_thread(self.store.delete, asked.bucket, asked.key, object_headers.writing(asked.headers))
             return Answer(204)
         if asked.method == "PUT":
-            for header in (b"x-amz-copy-source", b"x-obs-copy-source"):
-                if header in asked.headers:
-                    raise ObjectError("NotImplemented", "this object store does not copy; get the object and put it", 501)
-            content_type, metadata = _described(asked.headers)
+            condition = object_headers.writing(asked.headers)
+            content_type, metadata = object_headers.described(asked.headers)
             file, _ = await object_bodies.take(self.store, asked.headers, asked.receive)
-            info = await asyncio.to_thread(self.store.put, asked.bucket, asked.key, file, content_type, metadata)
+            info = await asyncio.to_thread(self.store.put, asked.bucket, asked.key, file, content_type, metadata, condition)
             return Answer(200, headers=(("ETag", f'"{info.etag}"'),))
         raise _wrong_method(asked)
 
@@ -298,11 +296,11 @@ class ObjectApi:
             ("Content-Type", info.content_type or "binary/octet-stream"),
             ("Accept-Ranges", "bytes"),
         ]
-        kind = "x-obs-meta-" if asked.headers[b"authorization"].startswith(b"OBS ") else "x-amz-meta-"
+        kind = "x-obs-meta-" if asked.dialect == "OBS" else "x-amz-meta-"
         headers += [(f"{kind}{name}", value) for name, value in info.metadata.items()]
-        _check_conditions(asked.headers, etag)
-        wanted = asked.headers.get(b"range", b"").decode("latin-1")
-        span = _span(wanted, info) if wanted else None
+        headers = list((dict(headers) | object_headers.overrides(asked.query)).items())
+        object_headers.check_reading(asked.headers, info)
+        span = object_headers.span(asked.headers, info)
         first, length = span if span is not None else (0, info.size)
         headers.append(("Content-Length", str(length)))
         if span is not None:
@@ -313,7 +311,7 @@ class ObjectApi:
     async def _upload(self, asked: Request) -> Answer:
         place, upload_id = (asked.bucket, asked.key), asked.query.get("uploadid", "")
         if asked.method == "POST" and "uploads" in asked.query:
-            upload_id = await asyncio.to_thread(self.uploads.begin, *place, *_described(asked.headers))
+            upload_id = await asyncio.to_thread(self.uploads.begin, *place, *object_headers.described(asked.headers))
             return _xml(xml.upload_begun(*place, upload_id))
         if asked.method == "PUT" and "partnumber" in asked.query:
             number = asked.query["partnumber"]
@@ -324,47 +322,13 @@ class ObjectApi:
             return Answer(200, headers=(("ETag", f'"{etag}"'),))
         if asked.method == "POST":
             parts = xml.parts_to_join(await object_bodies.small(asked.headers, asked.receive))
-            info = await asyncio.to_thread(self.uploads.complete, *place, upload_id, parts)
+            condition = object_headers.writing(asked.headers)
+            info = await asyncio.to_thread(self.uploads.complete, *place, upload_id, parts, condition)
             return _xml(xml.upload_done(*place, info.etag, f"/{asked.bucket}/{asked.key}"))
         if asked.method == "DELETE":
             await asyncio.to_thread(self.uploads.abort, *place, upload_id)
             return Answer(204)
         raise _wrong_method(asked)
-
-
-def _described(headers: Mapping[bytes, bytes]) -> tuple[str, dict[str, str]]:
-    """The content type and the user's own metadata."""
-    metadata = {
-        name[len(prefix) :].decode("latin-1"): value.decode("latin-1")
-        for name, value in headers.items()
-        for prefix in _META
-        if name.startswith(prefix)
-    }
-    if sum(len(name) + len(value) for name, value in metadata.items()) > _METADATA_BYTES_MAX:
-        raise ObjectError("MetadataTooLarge", f"metadata has at most {_METADATA_BYTES_MAX} bytes")
-    return headers.get(b"content-type", b"").decode("latin-1")[:256], metadata
-
-
-def _span(wanted: str, info: ObjectInfo) -> tuple[int, int] | None:
-    """First byte and length; None for a header that is to be ignored. Raises ObjectError InvalidRange."""
-    found = _RANGE.fullmatch(wanted.replace(" ", ""))
-    if found is None or found.groups() == ("", ""):
-        return None
-    low, high = found.groups()
-    first = int(low) if low else max(0, info.size - int(high))
-    last = min(int(high), info.size - 1) if low and high else info.size - 1
-    if first > last:
-        raise ObjectError("InvalidRange", f"the object has {info.size} bytes", 416)
-    return first, last - first + 1
-
-
-def _check_conditions(headers: Mapping[bytes, bytes], etag: str) -> None:
-    match = headers.get(b"if-match", b"*").decode("latin-1")
-    if match != "*" and etag.strip('"') not in match:
-        raise ObjectError("PreconditionFailed", "the object has another ETag", 412)
-    none_match = headers.get(b"if-none-match", b"").decode("latin-1")
-    if none_match and (none_match == "*" or etag.strip('"') in none_match):
-        raise ObjectError("NotModified", "the object is the one you have", 304)
 
 
 def _xml(body: bytes) -> Answer:
@@ -387,6 +351,19 @@ def _refused(error: Exception, request_id: str) -> ObjectError:
         return ObjectError("ServiceUnavailable", "the object store is not set up; see the log of the service", 503)
     _logger.error("database error" if isinstance(error, StoreError) else "unexpected error", request_id=request_id, exc_info=error)
     return ObjectError("InternalError", f"see the log of the service for request {request_id}", 500)
+
+
+class _Remainder:
+    """What the client still sends, and whether that is nothing."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = False
+
+    async def __call__(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        self.ended = not message.get("more_body")
+        return message
 
 
 async def _drain(receive: Receive) -> None:

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, NamedTuple, Protocol
 
 import msgspec
 
@@ -19,7 +19,8 @@ from opencph.settings import Settings, SettingsError
 
 PIECE_BYTES = 1 << 20
 NO_KEY, NO_SPACE, REFUSED, AWAY = "NoSuchKey", "InsufficientStorage", "InvalidArgument", "ServiceUnavailable"
-_STATUS = {NO_KEY: 404, NO_SPACE: 507, REFUSED: 400, AWAY: 503}
+NOT_MET = "PreconditionFailed"
+_STATUS = {NO_KEY: 404, NO_SPACE: 507, REFUSED: 400, AWAY: 503, NOT_MET: 412}
 
 
 class ObjectError(Exception):
@@ -43,6 +44,25 @@ class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str] = {}
 
 
+class Condition(NamedTuple):
+    """What must be so at the moment an object is written or deleted. ETags are without quotes; `*` is any object."""
+
+    if_match: frozenset[str] = frozenset()  # there is an object, with one of these
+    absent: bool = False  # there is none
+
+    def check(self, key: str, etag: str | None) -> None:
+        """Raises ObjectError PreconditionFailed, or NoSuchKey. `etag` is that of the object that is there, None when none is."""
+        if self.absent and etag is not None:
+            raise ObjectError(NOT_MET, f"there is an object {key!r} already")
+        if self.if_match and etag is None:
+            raise ObjectError(NO_KEY, f"there is no object {key!r}")
+        if self.if_match and not self.if_match & {"*", etag}:
+            raise ObjectError(NOT_MET, f"the object {key!r} has another ETag")
+
+
+ALWAYS = Condition()
+
+
 class ObjectStore(Protocol):
     """Objects by bucket and key. Every call may block and belongs into a thread; all raise ObjectError."""
 
@@ -61,7 +81,13 @@ class ObjectStore(Protocol):
         ...
 
     def put(
-        self, bucket: str, key: str, contents: IO[bytes], content_type: str = "", metadata: Mapping[str, str] = {}
+        self,
+        bucket: str,
+        key: str,
+        contents: IO[bytes],
+        content_type: str = "",
+        metadata: Mapping[str, str] = {},
+        condition: Condition = ALWAYS,
     ) -> ObjectInfo:
         """Make `contents`, a file that `spooled` made, the object. It is closed then, and whole or not there after a crash."""
         ...
@@ -70,7 +96,7 @@ class ObjectStore(Protocol):
         """Objects whose keys begin with `prefix` and come after `after`, in the order of the keys."""
         ...
 
-    def delete(self, bucket: str, key: str) -> None:
+    def delete(self, bucket: str, key: str, condition: Condition = ALWAYS) -> None:
         """Remove an object; one that is not there is removed already."""
         ...
 

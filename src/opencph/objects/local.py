@@ -7,16 +7,17 @@ beginning of others up to a slash cannot be kept: that is a file and a directory
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from opencph.objects import NO_KEY, PIECE_BYTES, REFUSED, ObjectError, ObjectInfo, disk_error
+from opencph.objects import ALWAYS, NO_KEY, PIECE_BYTES, REFUSED, Condition, ObjectError, ObjectInfo, disk_error
 
 KEY_BYTES_MAX = 1024
 STALE_SPOOL_SECONDS = 24 * 3600.0
@@ -60,7 +61,13 @@ class LocalStore:
             raise disk_error(error) from error
 
     def put(
-        self, bucket: str, key: str, contents: IO[bytes], content_type: str = "", metadata: Mapping[str, str] = {}
+        self,
+        bucket: str,
+        key: str,
+        contents: IO[bytes],
+        content_type: str = "",
+        metadata: Mapping[str, str] = {},
+        condition: Condition = ALWAYS,
     ) -> ObjectInfo:
         path = self._path(bucket, key)
         try:
@@ -69,8 +76,10 @@ class LocalStore:
                 self._remember(contents.fileno(), content_type, metadata)
             os.fsync(contents.fileno())
             os.utime(contents.fileno())
-            self._make_room(path)
-            Path(contents.name).replace(path)
+            with self._alone():
+                self._check(condition, bucket, key)
+                self._make_room(path)
+                Path(contents.name).replace(path)
             _sync(path.parent)
             return _info(key, path, path.stat())
         except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
@@ -94,10 +103,12 @@ class LocalStore:
         except OSError as error:
             raise disk_error(error) from error
 
-    def delete(self, bucket: str, key: str) -> None:
+    def delete(self, bucket: str, key: str, condition: Condition = ALWAYS) -> None:
         path = self._path(bucket, key)
         try:
-            path.unlink()
+            with self._alone():
+                self._check(condition, bucket, key)
+                path.unlink()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
             return
         except OSError as error:
@@ -119,6 +130,28 @@ class LocalStore:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise ObjectError("BucketNotEmpty", "the bucket is not empty; delete its objects first", 409) from error
             raise disk_error(error) from error
+
+    # --- conditions ----------------------------------------
+
+    def _check(self, condition: Condition, bucket: str, key: str) -> None:
+        if condition is not ALWAYS:
+            try:
+                found: str | None = self.head(bucket, key).etag
+            except ObjectError as error:
+                if error.code != NO_KEY:
+                    raise
+                found = None
+            condition.check(key, found)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process or thread puts or deletes meanwhile: what was just looked at is still so."""
+        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     # --- paths ----------------------------------------
 

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store as Bucket
 
-from opencph.objects import AWAY, NO_KEY, PIECE_BYTES, ObjectError, ObjectInfo, spooled
+from opencph.objects import ALWAYS, AWAY, NO_KEY, NOT_MET, PIECE_BYTES, Condition, ObjectError, ObjectInfo, spooled
 
 LIST_PIECE = 1000
 CLIENT_TIMEOUT = "300s"
+#: A conditional put goes in one piece, which obstore holds in memory; larger ones are looked at first and put then.
+ONE_PIECE_BYTES_MAX = 16 << 20
 
 
 class S3Store:
@@ -58,14 +60,23 @@ class S3Store:
         return file
 
     def put(
-        self, bucket: str, key: str, contents: IO[bytes], content_type: str = "", metadata: Mapping[str, str] = {}
+        self,
+        bucket: str,
+        key: str,
+        contents: IO[bytes],
+        content_type: str = "",
+        metadata: Mapping[str, str] = {},
+        condition: Condition = ALWAYS,
     ) -> ObjectInfo:
         attributes: Any = dict(metadata)
         if content_type:
             attributes["Content-Type"] = content_type
         try:
             contents.flush()
-            obstore.put(self._bucket(bucket), key, Path(contents.name), attributes=attributes or None)
+            mode: Any = self._look(bucket, key, condition)
+            if Path(contents.name).stat().st_size > ONE_PIECE_BYTES_MAX:
+                mode = None
+            obstore.put(self._bucket(bucket), key, Path(contents.name), attributes=attributes or None, mode=mode)
         except (BaseError, FileNotFoundError) as error:
             raise _refusal(error, key) from error
         finally:
@@ -84,8 +95,20 @@ class S3Store:
         except (BaseError, FileNotFoundError) as error:
             raise _refusal(error, prefix) from error
 
-    def delete(self, bucket: str, key: str) -> None:
+    def _look(self, bucket: str, key: str, condition: Condition) -> Any:
+        """How to put so that the condition holds over there too. Raises ObjectError when it does not hold now."""
+        if condition is ALWAYS:
+            return None
         try:
+            found: str | None = obstore.head(self._bucket(bucket), key)["e_tag"] or ""
+        except FileNotFoundError:
+            found = None
+        condition.check(key, None if found is None else found.strip('"'))
+        return "create" if found is None else {"e_tag": found}
+
+    def delete(self, bucket: str, key: str, condition: Condition = ALWAYS) -> None:
+        try:
+            self._look(bucket, key, condition)
             obstore.delete(self._bucket(bucket), key)
         except FileNotFoundError:
             return
@@ -132,4 +155,6 @@ def _described(key: str, meta: Any, content_type: str = "", metadata: Mapping[st
 def _refusal(error: BaseException, key: str) -> ObjectError:
     if isinstance(error, FileNotFoundError):
         return ObjectError(NO_KEY, f"there is no object {key!r}")
+    if isinstance(error, (AlreadyExistsError, PreconditionError)):
+        return ObjectError(NOT_MET, f"the object {key!r} was written by another at this moment")
     return ObjectError(AWAY, f"the object store behind this one refuses: {str(error).splitlines()[0][:300]}")

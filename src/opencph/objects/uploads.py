@@ -14,7 +14,7 @@ from typing import IO
 
 import msgspec
 
-from opencph.objects import PIECE_BYTES, ObjectError, ObjectInfo, ObjectStore, disk_error, spooled
+from opencph.objects import ALWAYS, PIECE_BYTES, Condition, ObjectError, ObjectInfo, ObjectStore, disk_error, spooled
 
 STALE_SECONDS = 7 * 24 * 3600.0
 PARTS_MAX = 10_000
@@ -63,7 +63,9 @@ class Uploads:
             with suppress(FileNotFoundError):
                 contents.close()
 
-    def complete(self, bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> ObjectInfo:
+    def complete(
+        self, bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]], condition: Condition = ALWAYS
+    ) -> ObjectInfo:
         """Join the parts, in the order of their numbers, into the object."""
         home, about = self._home(bucket, key, upload_id)
         if [number for number, _ in parts] != sorted({number for number, _ in parts}):
@@ -78,7 +80,7 @@ class Uploads:
                         shutil.copyfileobj(part, whole, PIECE_BYTES)
                 except FileNotFoundError as error:
                     raise ObjectError("InvalidPart", f"there is no part {number}") from error
-            info = self._store.put(bucket, key, whole, about.content_type, about.metadata)
+            info = self._store.put(bucket, key, whole, about.content_type, about.metadata, condition)
         except OSError as error:
             raise disk_error(error) from error
         finally:

@@ -28,7 +28,14 @@ _V4 = re.compile(
     rb"SignedHeaders=([a-z0-9;._-]{1,2048}), *Signature=([0-9a-f]{64})"
 )
 _V2 = re.compile(rb"(AWS|OBS) ([^ :]{1,128}):([A-Za-z0-9+/=]{1,64})")
+_V4_CREDENTIAL = re.compile(r"([^/, ]{1,128})/([0-9]{8}/[^/, ]{1,64}/(?:s3|obs))/aws4_request")
 _V4_DATE = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
+
+#: Parameters of a URL that carries its signature: of version 4, and of version 2 as AWS and OBS have it. In lower case.
+_URL_V4 = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires", "x-amz-signedheaders", "x-amz-signature")
+_URL_V2 = ("awsaccesskeyid", "accesskeyid", "expires", "signature")
+SIGNED_URL_PARAMETERS = frozenset({*_URL_V4, *_URL_V2})
+URL_SECONDS_MAX = 7 * 24 * 3600
 
 #: Query parameters that version 2 signs.
 _SUBRESOURCES = frozenset(
@@ -66,13 +73,46 @@ class ObjectRequest(NamedTuple):
 
 
 class Signed(NamedTuple):
-    """A parsed Authorization header."""
+    """A parsed Authorization header, or the same from a URL. `expires_at` is in seconds since the epoch, 0 for a header."""
 
     access_key: str
     dialect: str  # AWS4 | AWS | OBS
     signature: bytes
     scope: str = ""  # AWS4: date/region/service
     signed_headers: tuple[str, ...] = ()
+    date: str = ""  # AWS4, of a URL
+    expires_at: int = 0
+
+
+def is_signed_url(raw_query: bytes) -> bool:
+    """Whether a URL carries a signature of object storage."""
+    if b"ignature=" not in raw_query:
+        return False
+    names = {key.decode("latin-1").lower() for key, _ in _pairs(raw_query)}
+    return "x-amz-signature" in names or {"signature", "expires"} <= names
+
+
+def parse_url(raw_query: bytes) -> Signed:
+    """The signature that a URL carries, good until its time is up. Raises SignatureError."""
+    given = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in _pairs(raw_query)}
+    if "x-amz-signature" not in given:
+        access_key = given.get("accesskeyid") or given.get("awsaccesskeyid", "")
+        if not access_key or not _seconds(given["expires"]):
+            raise SignatureError("a signed URL needs AccessKeyId or AWSAccessKeyId, Expires and Signature")
+        dialect = "OBS" if "accesskeyid" in given else "AWS"
+        return Signed(access_key, dialect, given["signature"].encode(), expires_at=int(given["expires"]))
+    found, seconds = _V4_CREDENTIAL.fullmatch(given.get("x-amz-credential", "")), given.get("x-amz-expires", "")
+    date, names = given.get("x-amz-date", ""), tuple(given.get("x-amz-signedheaders", "").split(";"))
+    if given.get("x-amz-algorithm") != "AWS4-HMAC-SHA256" or found is None or "host" not in names or not _V4_DATE.fullmatch(date):
+        raise SignatureError("a signed URL needs X-Amz-Algorithm, -Credential, -Date, -Expires, -SignedHeaders and -Signature")
+    if not _seconds(seconds) or not 1 <= int(seconds) <= URL_SECONDS_MAX:
+        raise SignatureError(f"X-Amz-Expires must be 1 to {URL_SECONDS_MAX} seconds")
+    signed = Signed(found.group(1), "AWS4", given["x-amz-signature"].encode(), found.group(2), names, date)
+    return signed._replace(expires_at=signed_at(signed, {}) + int(seconds))
+
+
+def _seconds(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 12
 
 
 def is_object_authorization(value: bytes) -> bool:
@@ -101,7 +141,9 @@ def signed_at(signed: Signed, headers: Mapping[bytes, bytes]) -> int:
 
     Only a date that the signature covers counts, else anybody could send an old request again with a new date beside it.
     """
-    text = _first(headers, *_DATES[signed.dialect])
+    if signed.expires_at and signed.dialect != "AWS4":
+        return 0  # it says only until when
+    text = signed.date or _first(headers, *_DATES[signed.dialect])
     if text is None:
         raise SignatureError("there is no date header")
     found = _V4_DATE.fullmatch(text)
@@ -124,7 +166,7 @@ def verify(signed: Signed, secret_key: str, request: ObjectRequest) -> None:
     if signed.dialect == "AWS4":
         expected = _v4(signed, secret_key, request)
     else:
-        text = _text_v2(signed.dialect, request)
+        text = _text_v2(signed, request)
         expected = b64encode(hmac.digest(secret_key.encode(), text, "sha1"))
     if not hmac.compare_digest(expected, signed.signature):
         raise SignatureError("the signature does not match the request")
@@ -155,7 +197,12 @@ def _v4(signed: Signed, secret_key: str, request: ObjectRequest) -> bytes:
         if value is None:
             raise SignatureError(f"the header {name} is signed, but is not there exactly once")
         lines.append(f"{name}:{' '.join(value.decode('latin-1').split())}\n")
-    pairs = sorted((_encoded(key), _encoded(value)) for key, value in _pairs(request.raw_query))
+    url = bool(signed.expires_at)
+    unsigned = [name for name in request.headers if url and name.startswith((b"x-amz-", b"x-obs-")) and name not in _UNCHECKED]
+    if strays := {name.decode("latin-1") for name in unsigned} - set(signed.signed_headers):
+        raise SignatureError(f"the header {min(strays)} is not among those that the URL signs")
+    given = [pair for pair in _pairs(request.raw_query) if not (url and pair[0].lower() == b"x-amz-signature")]
+    pairs = sorted((_encoded(key), _encoded(value)) for key, value in given)
     canonical = "\n".join(
         (
             request.method,
@@ -163,7 +210,7 @@ def _v4(signed: Signed, secret_key: str, request: ObjectRequest) -> bytes:
             "&".join(f"{key}={value}" for key, value in pairs),
             "".join(lines),
             ";".join(signed.signed_headers),
-            payload_hash(request.headers),
+            UNSIGNED if url else payload_hash(request.headers),
         )
     )
     # Some clients send an RFC 1123 date, and sign it in the other form.
@@ -171,6 +218,10 @@ def _v4(signed: Signed, secret_key: str, request: ObjectRequest) -> bytes:
     digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
     text = f"AWS4-HMAC-SHA256\n{date}\n{signed.scope}/aws4_request\n{digest}"
     return hmac.digest(_key_v4(secret_key, signed.scope), text.encode("latin-1"), "sha256").hex().encode()
+
+
+#: Headers that are about the contents, which the URL leaves open.
+_UNCHECKED = frozenset({b"x-amz-content-sha256", b"x-obs-content-sha256"})
 
 
 def _pairs(raw_query: bytes) -> list[tuple[bytes, bytes]]:
@@ -189,11 +240,13 @@ def _encoded(text: bytes) -> str:
 # --- version 2 ----------------------------------------
 
 
-def _text_v2(dialect: str, request: ObjectRequest) -> bytes:
-    prefix = b"x-obs-" if dialect == "OBS" else b"x-amz-"
+def _text_v2(signed: Signed, request: ObjectRequest) -> bytes:
+    prefix = b"x-obs-" if signed.dialect == "OBS" else b"x-amz-"
     headers = request.headers
     own = sorted((name, value.strip()) for name, value in headers.items() if name.startswith(prefix))
     date = b"" if prefix + b"date" in headers else headers.get(b"date", b"")
+    if signed.expires_at:
+        date = str(signed.expires_at).encode()
     lines = [request.method.encode(), headers.get(b"content-md5", b""), headers.get(b"content-type", b""), date]
     lines += [name + b":" + value for name, value in own]
     return b"\n".join([*lines, _resource_v2(request)])
