@@ -124,8 +124,8 @@ def run(site: Site, case: Case) -> None:
             scenario.must(shown.status == 200, f"the server cannot be shown: {shown}")
             jobs = site.jobs_ended(after)
         scenario.outcome(jobs, gentle=gentle)
-        if not gentle and scenario.keeps_serving:
-            site.settle()
+        if not gentle:
+            site.recovered()
         scenario.check(jobs, gentle=gentle)
     except BaseException:
         site.halt.disarm()

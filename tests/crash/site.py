@@ -102,6 +102,19 @@ _PHONES = Query(
     .order_by(_p.number),
     PhoneRow,
 )
+_g = tables.generations.c
+_SERVING = Query(
+    select(_p.phone_id, _p.generation_id, _p.status, _p.phone_ip, _p.data_volume_gib, _p.name)
+    .join(tables.generations, _g.generation_id == _p.generation_id)
+    .where(_g.state == "serving"),
+    PhoneRow,
+)
+_ABNORMAL: Query[str] = Query(
+    select(_s.server_id)
+    .join(tables.generations, _g.generation_id == _s.generation_id)
+    .where(_g.state == "serving", _s.status == 2),
+    scalar,
+)
 _PAYLOADS: Query[tuple[str, str]] = Query(select(_j.kind, _j.payload).where(_j.status == 1), cast(Any, tuple_row))
 
 
@@ -423,6 +436,21 @@ class Site:
         """The phones of a server that do not answer ADB, and why."""
         phones = self.phones(server_id)
         return dict(asyncio.run(silent_phones({phone.phone_id: phone.ip for phone in phones}, timeout=5)))
+
+    def recovered(self) -> None:
+        """Wait until what the reconciler brings back is back: phones that read 2 answer, none reads -7, no server that serves 2."""
+
+        def back() -> bool:
+            phones = self.database.rows(_SERVING)
+            up = {phone.phone_id: phone.ip for phone in phones if phone.status == 2}
+            return (
+                all(job.status != 1 for job in self.jobs())
+                and all(phone.status != -7 for phone in phones)
+                and not self.database.rows(_ABNORMAL)
+                and not asyncio.run(silent_phones(up, timeout=5))
+            )
+
+        until(back, SETTLE_SECONDS, lambda: f"phones are brought back: {self.database.rows(_SERVING)} {self.words()}")
 
     def settle(self) -> None:
         """Wait until all is quiet and the server that stays is normal; phones that gave up are restarted, as their owner would."""

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, insert, update
 
 from jobs_fleet.memory_runtime import MemoryRuntime
 from jobs_fleet.small_world import World, eventually
-from opencph.fleet import publishing, server_jobs
+from opencph.fleet import boots, publishing
 from opencph.fleet.adb_check import answers_adb, silent_phones
 from opencph.fleet.times import now_ms
 from opencph.store import processes, revisions, tables
@@ -89,7 +89,7 @@ def test_a_change_that_fails_before_the_swap_leaves_the_server_as_it_was(
         async with world.working(runtime):
             (server_id,) = await world.bought()
             server, phones, counts = world.server(server_id), world.phones(server_id), world.counts()
-            monkeypatch.setattr(server_jobs, "silent_phones", partial(silent_phones, timeout=0.3))
+            monkeypatch.setattr(boots, "silent_phones", partial(silent_phones, timeout=0.3))
             if fault == "boot":
                 runtime.broken = {"2": "address taken"}
             elif fault == "mute":

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, update
 
 from jobs_fleet.memory_runtime import MemoryPhone, MemoryRuntime
 from jobs_fleet.small_world import LONG_PROPERTY, OTHER_IMAGE, World, eventually, merged
-from opencph.fleet import phone_jobs
+from opencph.fleet import boots
 from opencph.fleet.adb_check import answers_adb, silent_phones
 from opencph.fleet.ids import new_id
 from opencph.store import tables
@@ -231,7 +231,7 @@ def test_a_restart_may_switch_the_image(world: World) -> None:
 
 
 def test_a_phone_that_fails_leaves_the_others_alone_and_can_be_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(phone_jobs, "silent_phones", partial(silent_phones, timeout=0.3))
+    monkeypatch.setattr(boots, "silent_phones", partial(silent_phones, timeout=0.3))
 
     async def main() -> None:
         runtime = MemoryRuntime()

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import bindparam, update
 
 from opencph.fleet import Fleet, generations, shared_storage
-from opencph.fleet.adb_check import silent_phones
+from opencph.fleet.boots import bring_up
 from opencph.fleet.image_data import lay_down
 from opencph.fleet.job_errors import PHONE_GONE, RUNTIME_FAILED, TIMED_OUT, job_failed
 from opencph.fleet.payloads import RESET_PHONE, RESTART_PHONE, STOP_PHONE, RestartPhoneJob
@@ -94,10 +94,13 @@ class _PhoneWork:
     async def _boot(self, batch: Batch, generation_id: str, phones: Sequence[PhoneSpec]) -> None:
         alive = set(_alive(batch, phones))
         await self._call(batch, "cannot be updated", self._update(generation_id, [one for one in phones if one.phone_id in alive]))
-        await self._call(batch, "did not boot", self.runtime.start(generation_id, _alive(batch, phones)))
         alive = set(_alive(batch, phones))
-        silent = await silent_phones({phone.phone_id: phone.ip for phone in phones if phone.phone_id in alive})
-        _fail(batch, TIMED_OUT, "does not answer ADB", silent)
+        try:
+            boot = await bring_up(self.runtime, generation_id, [phone for phone in phones if phone.phone_id in alive])
+        except RuntimeFaultError as fault:
+            raise job_failed(RUNTIME_FAILED, f"the phone did not boot: {fault}") from fault
+        _fail(batch, RUNTIME_FAILED, "did not boot", boot.failed)
+        _fail(batch, TIMED_OUT, "does not answer ADB", boot.silent)
         alive = set(_alive(batch, phones))
         causes = await shared_storage.lay_down(self.fleet, [phone for phone in phones if phone.phone_id in alive])
         _fail(batch, RUNTIME_FAILED, "does not have all", causes)

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
 from opencph.fleet import Fleet, address_check, generations, orders, shared_storage
-from opencph.fleet.adb_check import silent_phones
+from opencph.fleet.boots import bring_up
 from opencph.fleet.generation_routes import route, serving_before
 from opencph.fleet.image_data import lay_down
 from opencph.fleet.job_errors import CREATE_FAILED, TIMED_OUT, change_failed, job_failed
@@ -153,15 +153,25 @@ class _ServerWork:
         await self.runtime.remove(generation_id)
 
     async def boot(self, generation_id: str) -> None:
-        await self._start(await self._spec(generation_id))
+        spec = await self._spec(generation_id)
+        try:
+            causes = await self.runtime.start(spec.generation_id, [phone.phone_id for phone in spec.phones])
+        except RuntimeFaultError as fault:
+            raise job_failed(CREATE_FAILED, f"the new phones do not boot: {fault}") from fault
+        if causes:
+            raise job_failed(CREATE_FAILED, _count(spec, causes, "did not boot"))
 
     async def verify(self, generation_id: str) -> None:
-        """Ask every phone. Started once more before, which changes nothing unless their host died since `boot` was recorded."""
+        """Ask every phone. Booted once more before, which changes nothing unless their host died since `boot` was recorded."""
         spec = await self._spec(generation_id)
-        await self._start(spec)
-        causes = await silent_phones({phone.phone_id: phone.ip for phone in spec.phones})
-        if causes:
-            raise job_failed(TIMED_OUT, _count(spec, causes, "did not answer ADB"))
+        try:
+            boot = await bring_up(self.runtime, generation_id, spec.phones)
+        except RuntimeFaultError as fault:
+            raise job_failed(CREATE_FAILED, f"the new phones do not boot: {fault}") from fault
+        if boot.failed:
+            raise job_failed(CREATE_FAILED, _count(spec, boot.failed, "did not boot"))
+        if boot.silent:
+            raise job_failed(TIMED_OUT, _count(spec, boot.silent, "did not answer ADB"))
         causes = await lay_down(self.fleet, spec.phones)
         if causes:
             raise job_failed(CREATE_FAILED, _count(spec, causes, "do not have their image"))
@@ -184,14 +194,6 @@ class _ServerWork:
         ssh_port = self.fleet.settings.ssh_port
         own = set(address_check.listened_on(old, ssh_port)) if old else set()
         return address_check.taken(pair for pair in address_check.listened_on(new, ssh_port) if pair not in own)
-
-    async def _start(self, spec: GenerationSpec) -> None:
-        try:
-            causes = await self.runtime.start(spec.generation_id, [phone.phone_id for phone in spec.phones])
-        except RuntimeFaultError as fault:
-            raise job_failed(CREATE_FAILED, f"the new phones do not boot: {fault}") from fault
-        if causes:
-            raise job_failed(CREATE_FAILED, _count(spec, causes, "did not boot"))
 
     async def publish(self, batch: Batch) -> None:
         await wait_until_published(self.fleet.database)

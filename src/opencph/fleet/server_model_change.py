@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import bindparam, case, func, select, update
 
 from opencph.fleet import Fleet, generations, orders
-from opencph.fleet.adb_check import silent_phones
+from opencph.fleet.boots import bring_up
 from opencph.fleet.catalogue import PhoneModel
 from opencph.fleet.filters import among
 from opencph.fleet.ids import new_order_id, product_id
@@ -199,10 +199,10 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
         try:
             spec, phone_ids = await asyncio.to_thread(read, generation_id)
             await runtime.create(spec)
-            causes = dict(await runtime.start(generation_id, phone_ids))
+            phones = [phone for phone in spec.phones if phone.phone_id in set(phone_ids)]
+            causes, silent = await bring_up(runtime, generation_id, phones)
         except RuntimeFaultError as fault:
             raise job_failed(RUNTIME_FAILED, f"the phones do not boot: {fault}") from fault
-        silent = await silent_phones({phone.phone_id: phone.ip for phone in spec.phones if phone.phone_id in set(phone_ids)})
         failed = {**silent, **causes}
         if failed:
             phone_id, cause = next(iter(failed.items()))

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import bindparam, select, update
 
 from opencph.fleet import Fleet, generations, server_batches
-from opencph.fleet.adb_check import silent_phones
+from opencph.fleet.boots import bring_up
 from opencph.fleet.filters import among
 from opencph.fleet.job_errors import RUNTIME_FAILED, TIMED_OUT, job_failed
 from opencph.fleet.payloads import RESTART_SERVER, RestartServerJob
@@ -122,11 +122,10 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
         try:
             spec, phone_ids = await asyncio.to_thread(read, generation_id)
             await runtime.create(spec)
-            causes = dict(await runtime.start(generation_id, phone_ids))
+            phones = [phone for phone in spec.phones if phone.phone_id in set(phone_ids)]
+            causes, silent = await bring_up(runtime, generation_id, phones)
         except RuntimeFaultError as fault:
             raise job_failed(RUNTIME_FAILED, f"the server does not come back: {fault}") from fault
-        alive = set(phone_ids) - causes.keys()
-        silent = await silent_phones({phone.phone_id: phone.ip for phone in spec.phones if phone.phone_id in alive})
         failed = causes | silent
         if failed:
             await asyncio.to_thread(phones_failed, list(failed))
