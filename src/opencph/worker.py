@@ -41,7 +41,6 @@ from opencph.jobs.retention import delete_finished
 from opencph.metrics.exchange import answering
 from opencph.metrics.families import JOB_LANES_BUSY
 from opencph.runtimes import Runtime, RuntimeFaultError
-from opencph.runtimes.metered import metered
 from opencph.settings import Settings, SettingsError
 from opencph.store import processes
 from opencph.store.database import StoreError
@@ -105,7 +104,7 @@ async def _run(fleet: Fleet, ready: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):  # the last: another process takes over
         loop.add_signal_handler(number, stop.set)
     await asyncio.to_thread(phone_home.check_in, fleet.database, fleet.settings)
-    runtime = metered(make_runtime(fleet.settings))
+    runtime = make_runtime(fleet.settings)
     process_id = await asyncio.to_thread(processes.register, fleet.database, "worker")
     engine = Worker(fleet.database, kinds(fleet, runtime), worker_id=process_id, lease_seconds=fleet.settings.job_lease_seconds)
     parts: dict[str, Coroutine[Any, Any, None]] = {

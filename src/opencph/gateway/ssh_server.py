@@ -143,7 +143,8 @@ class Connection(asyncssh.SSHServer):
             LOGINS_REFUSED.add("key")
         cause = str(exc) if exc else None
         if self._in and self.identity is not None:
-            _logger.info("tunnel closed", address=self._ip, server_id=self.identity[0], peer=self._peer, cause=cause)
+            told = {"address": self._ip, "server_id": self.identity[0], "user": self._user, "peer": self._peer}
+            _logger.info("tunnel closed", **told, cause=cause)
         else:
             _logger.info("ssh client not let in", address=self._ip, peer=self._peer, user=self._user or None, cause=cause)
         if not self.ended.done():
@@ -154,7 +155,6 @@ class Connection(asyncssh.SSHServer):
             assert self._connection is not None
             self._connection.send_auth_banner(BANNER)
         self._user = username
-        bind_contextvars(user=username)
         return True
 
     def public_key_auth_supported(self) -> bool:

@@ -90,6 +90,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""  # nothing was done, and why
     taken: bool = False  # ... because another host has the home
     failures: dict[str, str] = {}  # by phone_id
+    booted: dict[str, float] = {}  # by phone_id, the seconds it took; those that ran already are not in it
     generation_id: str = ""
     server_id: str = ""
     phones: dict[str, str] = {}  # by phone_id, the state

@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -122,9 +123,17 @@ class Host:
         """Do what is asked."""
         match request:
             case control.Start(phone_ids=ids):
-                failures = await self._each(ids, Phone.start)
+                booted: dict[str, float] = {}
+
+                async def boot(phone: Phone) -> None:
+                    ran, began = phone.state == "running", time.monotonic()
+                    await phone.start()
+                    if not ran:
+                        booted[phone.config.phone_id] = round(time.monotonic() - began, 6)
+
+                failures = await self._each(ids, boot)
                 self._lost -= set(ids) - failures.keys()
-                return control.Reply(failures=failures)
+                return control.Reply(failures=failures, booted=booted)
             case control.Stop(phone_ids=ids):
                 return control.Reply(failures=await self._each(ids, Phone.stop))
             case control.Reset(phone_ids=ids):
