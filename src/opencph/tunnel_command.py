@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import shlex
 import signal
 import sys
@@ -12,9 +11,10 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, or_, select
 
+from opencph.gateway.host_keys import host_key
 from opencph.settings import Settings
 from opencph.store import tables
-from opencph.store.database import Database, Query, StoreError, open_database, scalar
+from opencph.store.database import Database, Query, StoreError, open_database
 
 LOCAL = "127.0.0.1"
 ADB_PORT = 5555
@@ -69,7 +69,6 @@ _ADDRESSES = Query(
     .order_by(_a.number),
     _Address,
 )
-_HOST_KEY: Query[str] = Query(select(tables.signing_keys.c.secret).where(tables.signing_keys.c.name == "ssh_host_key"), scalar)
 
 
 class TunnelError(Exception):
@@ -115,22 +114,20 @@ def tunnel(settings: Settings, phone: str, port: int, key: Path | None) -> int:
         database = open_database(settings.database_url)
         try:
             way = plan(settings, database, phone, key)
-            host_key = database.row(_HOST_KEY)
+            key_of_gateway = host_key(database)  # made now, if it is needed for the first time: the gateway uses the same
         finally:
             database.close()
-        return asyncio.run(_keep(settings, way, port, base64.b64decode(host_key) if host_key else None))
+        return asyncio.run(_keep(settings, way, port, key_of_gateway))
     except (TunnelError, StoreError) as error:
         print(f"opencph tunnel: {error}", file=sys.stderr)
         return 1
 
 
-async def _keep(settings: Settings, way: Plan, port: int, host_key: bytes | None) -> int:
+async def _keep(settings: Settings, way: Plan, port: int, key_of_gateway: bytes) -> int:
     import asyncssh
 
-    known = None
-    if host_key is not None:  # there is none before the gateway met its first client: it makes one for us then
-        public = asyncssh.import_private_key(host_key).export_public_key().decode()
-        known = asyncssh.import_known_hosts(f"[{way.public_ip}]:{settings.ssh_port} {public}")
+    public = asyncssh.import_private_key(key_of_gateway).export_public_key().decode()
+    known = asyncssh.import_known_hosts(f"[{way.public_ip}]:{settings.ssh_port} {public}")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -150,6 +147,11 @@ async def _keep(settings: Settings, way: Plan, port: int, host_key: bytes | None
         raise TunnelError(f"the gateway at {where} refuses the key {way.key}: give the server's with --key FILE") from error
     except asyncssh.KeyImportError as error:
         raise TunnelError(f"{way.key} is no private key: {error}") from error
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise TunnelError(
+            f"what answers at {where} is not the gateway of this installation (another host key): nothing was sent to it; "
+            "see which program listens there, and that --data and --database are the gateway's"
+        ) from error
     except (OSError, asyncssh.Error) as error:
         raise TunnelError(f"no tunnel through {where}: {error}; is `opencph up` running, and port {port} free?") from error
     local = listener.get_port()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,12 @@ def network(database: Database) -> Network:
 
 
 @pytest.fixture
-def gateway(network: Network, tmp_path: Path) -> Iterator[Callable[[], Gateway]]:
-    """Starts gateway processes that serve the network; all are ended with the test."""
+def gateway(network: Network, tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+    """Starts gateway processes that serve the network, with other values of some constants; all are ended with the test."""
     started: list[Gateway] = []
 
-    def start() -> Gateway:
-        one = Gateway(network, tmp_path)
+    def start(constants: Mapping[str, float] | None = None) -> Gateway:
+        one = Gateway(network, tmp_path, constants or {})
         started.append(one)
         return one
 

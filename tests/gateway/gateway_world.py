@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -233,13 +233,20 @@ class Network:
 class Gateway:
     """A gateway in a process of its own."""
 
-    def __init__(self, network: Network, data: Path) -> None:
+    def __init__(self, network: Network, data: Path, constants: Mapping[str, float]) -> None:
+        """`constants`: those of modules that get another value there, by `module.NAME`."""
         self.network = network
         self.log = data / "gateway.log"
+        (data / "run").mkdir(exist_ok=True)
         code = (
             "from pathlib import Path; from opencph import log; from opencph.settings import Settings; "
-            "from opencph.gateway.process import run_gateway; log.configure('info', process='gateway'); "
-            f"run_gateway(Settings(data=Path({str(data)!r}), database={network.database.url!r}, ssh_port={network.ssh_port}), "
+            "from opencph.gateway.process import run_gateway; import importlib; log.configure('info', process='gateway'); "
+            + "".join(
+                f"m = importlib.import_module({name.rpartition('.')[0]!r}); m.{name.rpartition('.')[2]}; "
+                f"m.{name.rpartition('.')[2]} = {value!r}; "
+                for name, value in constants.items()
+            )
+            + f"run_gateway(Settings(data=Path({str(data)!r}), database={network.database.url!r}, ssh_port={network.ssh_port}), "
             "lambda: print('ready', flush=True))"
         )
         with self.log.open("ab") as log:
@@ -336,6 +343,11 @@ class Client:
         """Hang up."""
         self.file.close()
         self.socket.close()
+
+
+def resident(running: Gateway) -> int:
+    """The memory a gateway holds, in bytes."""
+    return int(Path(f"/proc/{running.process.pid}/statm").read_text().split()[1]) * 4096
 
 
 def sockets(pid: int) -> int:

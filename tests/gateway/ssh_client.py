@@ -22,6 +22,7 @@ class Ssh:
         self.network, self.public, self.key = network, public, key
         self.directory = directory
         self.local = f"{network.block}.250"  # the user's end of the tunnels
+        self.source = "127.0.0.1"  # where its connections come from, unless they are bound to another
         self._next_port = 11000
         self.processes: list[subprocess.Popen[bytes]] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import select
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, add
@@ -120,3 +122,33 @@ def test_what_stands_in_the_way_is_said_in_one_sentence(network: Network, gatewa
         assert (process.returncode, out) == (1, b"")
         assert sentence in said.decode()
         assert said.count(b"\n") == 1, said
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_nothing_but_the_gateway_of_this_installation_is_trusted(network: Network, tmp_path: Path) -> None:
+    """Also when no gateway has met a client yet: the key is made then, and what answers must have it."""
+    network.keypair("mine", make_key(tmp_path / "mine.pem"))
+    phone, public = network.ip(), network.ip()
+    server_id = network.server(phone_ip_first=phone, server_ip=network.ip(), eip_id=network.eip(public), keypair_name="mine")
+    _phone(network, server_id, phone, "the-phone")
+    tried: list[str] = []
+
+    class Stranger(asyncssh.SSHServer):
+        def begin_auth(self, username: str) -> bool:
+            tried.append(username)
+            return False  # lets everybody in
+
+    async def run() -> tuple[int | None, bytes]:
+        server = await asyncssh.create_server(
+            Stranger, public, network.ssh_port, server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")]
+        )
+        process = _run(network, tmp_path, "the-phone")
+        _out, said = await asyncio.to_thread(process.communicate, timeout=SECONDS)
+        server.close()
+        return process.returncode, said
+
+    status, said = asyncio.run(run())
+    assert status == 1
+    assert b"is not the gateway of this installation (another host key)" in said
+    assert said.count(b"\n") == 1, said
+    assert tried == []

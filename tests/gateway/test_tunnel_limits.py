@@ -16,10 +16,10 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, sockets, wait_until
+from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, resident, sockets, wait_until
 from gateway.ssh_client import Ssh, make_key
+from opencph.gateway.ssh_admission import LOGINS_PER_CLIENT
 from opencph.gateway.ssh_guard import KEYS_PER_CONNECTION
-from opencph.gateway.tunnels import LOGINS_PER_CLIENT
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Start = Callable[[], Gateway]
@@ -159,10 +159,6 @@ def test_twenty_forwards_of_one_connection_do_not_mix(server: Server, ssh: Ssh, 
     assert failures == []
 
 
-def _resident(running: Gateway) -> int:
-    return int(Path(f"/proc/{running.process.pid}/statm").read_text().split()[1]) * 4096
-
-
 def test_a_phone_that_does_not_read_and_a_client_that_does_not_cost_little_and_disturb_nobody(
     server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones
 ) -> None:
@@ -170,7 +166,7 @@ def test_a_phone_that_does_not_read_and_a_client_that_does_not_cost_little_and_d
     deaf = socket.create_server((server.phone, 5555))
     running = gateway()
     to_deaf, to_phone = ssh.tunnel(f"{server.phone}:5555", f"{server.phone}:5556")
-    before = _resident(running)
+    before = resident(running)
     lazy = [Client(ssh.local, to_phone) for _ in range(5)] + [Client(ssh.local, to_deaf) for _ in range(5)]
     for client in lazy:
         client.socket.setblocking(False)
@@ -182,7 +178,7 @@ def test_a_phone_that_does_not_read_and_a_client_that_does_not_cost_little_and_d
                 time.sleep(0.05)
                 if client.socket.fileno() < 0:
                     break
-    assert _resident(running) - before < 64 << 20
+    assert resident(running) - before < 64 << 20
     other = Client(ssh.local, to_phone)
     other.socket.settimeout(SECONDS)
     assert other.line() == f"{server.phone}:5556"
@@ -287,10 +283,10 @@ def test_a_thousand_tunnels_are_open_at_once_within_bounded_memory(server: Serve
         connections = await asyncio.gather(*(one() for _ in range(1000)))
         reader, _writer = await connections[-1].open_connection(server.phone, 5555)
         assert await reader.readline() == f"{server.phone}:5555\n".encode()
-        resident = _resident(running)
+        held = resident(running)
         for connection in connections:
             connection.abort()
-        return resident
+        return held
 
     assert asyncio.run(run()) < 200 << 20
 
@@ -300,7 +296,7 @@ def test_a_flood_of_forwards_is_refused_one_by_one_and_fills_neither_memory_nor_
 ) -> None:
     phones.listen(server.phone, 5555)
     running = gateway()
-    before = _resident(running)
+    before = resident(running)
 
     async def run() -> bytes:
         async with await server.connect() as connection:
@@ -315,5 +311,5 @@ def test_a_flood_of_forwards_is_refused_one_by_one_and_fills_neither_memory_nor_
         return greeting
 
     assert asyncio.run(run()) == f"{server.phone}:5555\n".encode()
-    assert _resident(running) - before < 64 << 20
+    assert resident(running) - before < 64 << 20
     assert 0 < running.log.read_text().count("forward refused") <= 50

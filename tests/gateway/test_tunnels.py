@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import shutil
 import socket
@@ -11,9 +13,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 
-from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones
+from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, wait_until
 from gateway.ssh_client import Ssh, make_key
 
 once = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -148,22 +151,114 @@ def test_only_the_project_id_with_the_servers_key_comes_in(
         assert "Permission denied (publickey)" in said
 
 
+REFUSED = "this gateway only forwards connections to phones"
+
+
 @once
-def test_nothing_but_forwards_is_served(network: Network, server: Server, ssh: Ssh, gateway: Start) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-T",), ""),
+        (("-tt",), ""),
+        ((), "id"),
+        (("-s",), "sftp"),
+        (("-s",), "anything"),
+        (("-A",), "id"),
+        (("-X",), "id"),
+    ],
+    ids=["shell", "terminal", "command", "sftp", "subsystem", "agent", "x11"],
+)
+def test_a_session_is_refused_in_words_and_in_the_log(
+    network: Network, server: Server, ssh: Ssh, gateway: Start, arguments: tuple[str, ...], words: str
+) -> None:
+    running = gateway()
+    status, said = ssh.run(*arguments, words=words)
+    assert status != 0
+    assert f"administratively prohibited: {REFUSED}" in said
+    (line,) = [json.loads(line) for line in running.log.read_text().splitlines() if '"refused"' in line]
+    assert line["asked"] == "a session: shell, command, subsystem or agent"
+    assert REFUSED in line["cause"]
+    assert (line["user"], line["peer"]) == (network.project_id, "127.0.0.1")
+
+
+@once
+def test_files_are_not_served(server: Server, ssh: Ssh, gateway: Start) -> None:
     gateway()
-    for arguments, words in ((("-T",), ""), (("-tt",), ""), ((), "id"), (("-s",), "sftp"), (("-A", "-X"), "id")):
-        if arguments == ("-s",):
-            done = subprocess.run(
-                [*ssh.command("-s"), "sftp"], stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False
-            )
-            status, said = done.returncode, done.stderr.decode()
-        else:
-            status, said = ssh.run(*arguments, words=words)
-        assert status != 0
-        assert "uid=" not in said
-    status, said = ssh.run("-N", "-R", "127.0.0.1:0:127.0.0.1:22")
-    assert status == 255
-    assert "remote port forwarding failed" in said
+    for program in ("sftp", "scp"):
+        flags = [
+            "-F",
+            "none",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-i",
+            str(ssh.key),
+            "-o",
+            "BatchMode=yes",
+        ]
+        place = f"{ssh.network.project_id}@{ssh.public}:/etc/passwd"
+        command = [program, *flags, "-P", str(ssh.network.ssh_port), place, *([str(ssh.directory)] if program == "scp" else [])]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
+        assert done.returncode != 0
+        assert REFUSED in done.stderr
+        assert not (ssh.directory / "passwd").exists()
+
+
+@once
+def test_remote_forwards_are_refused_and_told(network: Network, server: Server, ssh: Ssh, gateway: Start, tmp_path: Path) -> None:
+    running = gateway()
+    for asked in ("127.0.0.1:0:127.0.0.1:22", f"{tmp_path}/there.sock:127.0.0.1:22", f"{tmp_path}/there.sock:{tmp_path}/here.sock"):
+        status, said = ssh.run("-N", "-R", asked)
+        assert status == 255
+        assert "forwarding failed" in said
+    lines = [json.loads(line) for line in running.log.read_text().splitlines() if '"refused"' in line]
+    assert [line["asked"] for line in lines] == ["a remote forward: 127.0.0.1:0"] + [f"a remote forward: {tmp_path}/there.sock"] * 2
+    assert {(line["user"], line["peer"]) for line in lines} == {(network.project_id, "127.0.0.1")}
+    assert not (tmp_path / "there.sock").exists()
+
+
+@once
+def test_a_unix_socket_of_the_host_cannot_be_reached(
+    network: Network, server: Server, ssh: Ssh, gateway: Start, tmp_path: Path
+) -> None:
+    running = gateway()
+    with socket.socket(socket.AF_UNIX) as there:
+        there.bind(str(tmp_path / "there.sock"))
+        there.listen()
+        ssh.tunnel(f"{server.phone}:5555", options=(f"LocalForward {tmp_path}/here.sock {tmp_path}/there.sock",))
+        with socket.socket(socket.AF_UNIX) as client:
+            wait_until(lambda: (tmp_path / "here.sock").exists(), "the client's socket")
+            client.settimeout(SECONDS)
+            client.connect(str(tmp_path / "here.sock"))
+            assert client.recv(1) == b""
+        there.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            there.accept()
+    assert f"administratively prohibited: {REFUSED}" in ssh.said()
+    assert f"a unix socket: {tmp_path}/there.sock" in running.log.read_text()
+
+
+@once
+def test_a_network_device_is_refused(network: Network, server: Server, gateway: Start, key: Path) -> None:
+    running = gateway()
+
+    async def run() -> None:
+        async with asyncssh.connect(
+            server.public,
+            network.ssh_port,
+            username=network.project_id,
+            client_keys=[str(key)],
+            known_hosts=None,
+            config=None,
+        ) as connection:
+            for open_device in (connection.open_tun, connection.open_tap):
+                with pytest.raises(asyncssh.ChannelOpenError, match=REFUSED) as refused:
+                    await open_device()
+                assert refused.value.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
+
+    asyncio.run(run())
+    assert running.log.read_text().count("a network device") == 2
 
 
 @once

@@ -21,6 +21,7 @@ from asyncssh.constants import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, MSG_
 from asyncssh.packet import String, UInt32
 
 from opencph.gateway.ssh_ciphers import TAG_BYTES, BadPacketError, PacketCipher, Taken, take
+from opencph.gateway.ssh_farewell import Farewells
 
 if TYPE_CHECKING:
     from opencph.gateway.ssh_forward import Forward
@@ -79,6 +80,9 @@ class LaneConnection(asyncssh.SSHServerConnection):
 
     lane: Lane
 
+    def _send_version(self) -> None:
+        self._server_version = b"SSH-2.0-" + self._version  # the client has it already: it was sent when it came
+
     def _send_deferred_packets(self) -> None:
         super()._send_deferred_packets()  # a key exchange is over, or the login
         self.lane.wake_forwards()
@@ -92,13 +96,14 @@ class LaneConnection(asyncssh.SSHServerConnection):
 class Lane(asyncio.Transport):
     """One client's socket."""
 
-    def __init__(self, sock: socket.socket, connection: LaneConnection) -> None:
+    def __init__(self, sock: socket.socket, connection: LaneConnection, farewells: Farewells) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self._arena = _shared_arena()
         self._socket = sock
         self._fd = sock.fileno()
         self._connection = connection
+        self._farewells = farewells
         self._out = bytearray()
         self._rest = b""
         self._reading = False
@@ -136,7 +141,7 @@ class Lane(asyncio.Transport):
             self._close()
 
     def abort(self) -> None:
-        """Close; what can be sent at once still goes."""
+        """Close; what was sent at once is still read by the client."""
         self._closing = True
         self._close()
 
@@ -434,10 +439,10 @@ class Lane(asyncio.Transport):
     def _lost(self, error: OSError | None) -> None:
         if not self._closed:
             self._closing = True
-            self._close()
+            self._close(lost=True)
             self._loop.call_soon(self._connection.connection_lost, error)
 
-    def _close(self) -> None:
+    def _close(self, lost: bool = False) -> None:
         if not self._closed:
             self._closed = True
             if self._reading:
@@ -450,4 +455,7 @@ class Lane(asyncio.Transport):
             self._rest = b""
             self._stalled.clear()
             self._dry.clear()
-            self._socket.close()
+            if lost:
+                self._socket.close()
+            else:
+                self._farewells.part(self._socket)

@@ -7,7 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import asyncssh
 import structlog
@@ -16,9 +16,12 @@ from structlog.contextvars import bind_contextvars
 from opencph.gateway.bandwidth import Limit
 from opencph.gateway.flows import tunnelled
 from opencph.gateway.relay import Address, address_text
+from opencph.gateway.ssh_admission import Guest
+from opencph.gateway.ssh_farewell import VERSION, Farewells
 from opencph.gateway.ssh_forward import Forward, window_bytes
 from opencph.gateway.ssh_guard import KEYS_PER_CONNECTION, Guard
 from opencph.gateway.ssh_lane import DATA_BYTES, Lane, LaneConnection
+from opencph.gateway.telling import Sparing
 from opencph.metrics.families import LOGINS_REFUSED
 from opencph.sockets import do_not_pace
 
@@ -32,8 +35,10 @@ KEEPALIVE_SECONDS = 30
 KEEPALIVE_MISSES = 3
 CONNECT_SECONDS = 10.0
 FORWARDS_PER_CONNECTION = 1000
-#: Forwards of one connection that failed and are told one by one in the log; a flood of them is not.
+#: What was refused to one connection, or failed, and is told line by line in the log; a flood of it is not.
 TOLD_PER_CONNECTION = 50
+TOLD_PATH = 200  # characters of what the client asked for
+ONLY_FORWARDS = "this gateway only forwards connections to phones: ssh -N -L PORT:PHONE_IP:5555"
 #: The AEAD ciphers are moved by `ssh_lane`; the others are for old clients.
 CIPHERS = (
     "chacha20-poly1305@openssh.com",
@@ -56,13 +61,14 @@ class SshServer:
         entrance: Callable[[str], Entrance | None],
         limit: Callable[[str], Limit],
         connections: dict[Connection, str],
+        farewells: Farewells,
     ) -> None:
-        self._entrance, self._limit, self._connections = entrance, limit, connections
-        self._guard = Guard()
+        self._entrance, self._limit, self._connections, self._farewells = entrance, limit, connections, farewells
+        self._guard, self._sparing = Guard(), Sparing()
         self._options = asyncssh.SSHServerConnectionOptions(
             server_factory=asyncssh.SSHServer,  # `serve` gives each connection an owner of its own
             server_host_keys=[asyncssh.import_private_key(host_key)],
-            server_version="OpenCPH",
+            server_version=VERSION,
             encryption_algs=CIPHERS,
             compression_algs=["none"],
             login_timeout=LOGIN_SECONDS,
@@ -80,17 +86,25 @@ class SshServer:
             line_editor=False,
         )
 
-    async def serve(self, sock: socket.socket, ip: str, logged_in: Callable[[], None]) -> None:
-        """Serve one client to its end. `ip` is the EIP it came in on; `logged_in` is called when it is in."""
-        owner = Connection(ip, self._entrance, self._limit(ip), self._guard, logged_in)
+    async def serve(self, guest: Guest, ip: str, logged_in: Callable[[], None]) -> None:
+        """Serve one client, which has our first line already, to its end; closes its socket.
+
+        `ip` is the EIP it came in on; `logged_in` is called when it is in.
+        """
+        owner = Connection(ip, self._entrance, self._limit(ip), self._guard, self._sparing, logged_in)
         connection = LaneConnection(asyncio.get_running_loop(), self._options)
         connection._protocol_factory = lambda: owner
         bind_contextvars(connection_id=secrets.token_hex(8))  # for all that is logged about this client
         self._connections[owner] = ip
+        guest.cut = lambda reason: owner.cut(reason, asyncssh.DISC_TOO_MANY_CONNECTIONS)
         try:
-            Lane(sock, connection).start()
+            Lane(guest.sock, connection, self._farewells).start()
             await owner.ended
+        except OSError:
+            guest.sock.close()  # it had gone before there was a lane
+            raise
         finally:
+            guest.cut = None
             del self._connections[owner]
             connection.abort()
 
@@ -99,11 +113,19 @@ class Connection(asyncssh.SSHServer):
     """What one client may do: log in with the server's key, forward to the server's phones."""
 
     def __init__(
-        self, ip: str, entrance: Callable[[str], Entrance | None], limit: Limit, guard: Guard, logged_in: Callable[[], None]
+        self,
+        ip: str,
+        entrance: Callable[[str], Entrance | None],
+        limit: Limit,
+        guard: Guard,
+        sparing: Sparing,
+        logged_in: Callable[[], None],
     ) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ip = ip
         self._entrance, self._limit, self._guard, self._logged_in = entrance, limit, guard, logged_in
+        self._sparing = sparing
+        self._cause: str | None = None  # why we ended it
         self._user = ""
         self._peer = ""
         self._keys: set[bytes] = set()
@@ -114,11 +136,11 @@ class Connection(asyncssh.SSHServer):
         found = entrance(ip)
         self.identity = found.identity if found is not None else None
 
-    def cut(self, reason: str) -> None:
-        """End the connection and its forwards."""
+    def cut(self, reason: str, code: int = asyncssh.DISC_BY_APPLICATION) -> None:
+        """End the connection and its forwards, and say why."""
         if self._connection is not None:
-            self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
-            self._connection.abort()
+            self._cause = reason
+            self._connection.disconnect(code, reason)
 
     def cut_what_moved(self) -> None:
         """End the forwards that would lead elsewhere, or nowhere, if they were opened now."""
@@ -141,12 +163,14 @@ class Connection(asyncssh.SSHServer):
             tunnelled.open -= 1
         else:
             LOGINS_REFUSED.add("key")
-        cause = str(exc) if exc else None
+        cause = str(exc) if exc else self._cause
         if self._in and self.identity is not None:
-            told = {"address": self._ip, "server_id": self.identity[0], "user": self._user, "peer": self._peer}
-            _logger.info("tunnel closed", **told, cause=cause)
+            _logger.info(
+                "tunnel closed", address=self._ip, server_id=self.identity[0], user=self._user, peer=self._peer, cause=cause
+            )
         else:
-            _logger.info("ssh client not let in", address=self._ip, peer=self._peer, user=self._user or None, cause=cause)
+            who = {"address": self._ip, "peer": self._peer, "user": self._user or None}
+            self._sparing.say(_logger.info, "ssh client not let in", **who, cause=cause)
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -200,7 +224,7 @@ class Connection(asyncssh.SSHServer):
         entrance, asked = self._entrance(self._ip), (dest_host, dest_port)
         target = entrance.target(*asked) if entrance is not None else None
         if target is None:
-            self._tell("forward refused", asked, "not a phone or an access address of this server")
+            self._tell("forward refused", address_text(asked), "not a phone or an access address of this server")
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED,
                 f"{address_text(asked)} is not a phone or an access address of this server",
@@ -208,7 +232,7 @@ class Connection(asyncssh.SSHServer):
         assert self._connection is not None
         forwards = len(self._connection.lane.forwards) + self._opening
         if forwards >= FORWARDS_PER_CONNECTION:
-            self._tell("forward refused", asked, f"at most {FORWARDS_PER_CONNECTION} per connection")
+            self._tell("forward refused", address_text(asked), f"at most {FORWARDS_PER_CONNECTION} per connection")
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_RESOURCE_SHORTAGE, f"at most {FORWARDS_PER_CONNECTION} forwards per connection"
             )
@@ -221,17 +245,42 @@ class Connection(asyncssh.SSHServer):
         try:
             sock = await _connect(target)
         except (OSError, TimeoutError) as error:
-            self._tell("forward failed", asked, str(error) or "the phone does not answer")
+            self._tell("forward failed", address_text(asked), str(error) or "the phone does not answer")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error) or "the phone does not answer") from error
         finally:
             self._opening -= 1
         return Forward(lane, sock, asked, target, self._limit)
 
-    def _tell(self, event: str, asked: Address, cause: str) -> None:
+    def session_requested(self) -> NoReturn:
+        self._refuse("a session: shell, command, subsystem or agent")
+
+    def unix_connection_requested(self, dest_path: str) -> NoReturn:
+        self._refuse(f"a unix socket: {dest_path[:TOLD_PATH]}")
+
+    def tun_requested(self, unit: int | None) -> NoReturn:
+        self._refuse("a network device")
+
+    def tap_requested(self, unit: int | None) -> NoReturn:
+        self._refuse("a network device")
+
+    def server_requested(self, listen_host: str, listen_port: int) -> bool:
+        self._tell("refused", f"a remote forward: {address_text((listen_host[:TOLD_PATH], listen_port))}", ONLY_FORWARDS)
+        return False  # SSH has no words for why
+
+    def unix_server_requested(self, listen_path: str) -> bool:
+        self._tell("refused", f"a remote forward: {listen_path[:TOLD_PATH]}", ONLY_FORWARDS)
+        return False
+
+    def _refuse(self, asked: str) -> NoReturn:
+        self._tell("refused", asked, ONLY_FORWARDS)
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, ONLY_FORWARDS)
+
+    def _tell(self, event: str, asked: str, cause: str) -> None:
         self._told += 1
         if self._told <= TOLD_PER_CONNECTION:
             more = {"more": "is not told"} if self._told == TOLD_PER_CONNECTION else {}
-            _logger.info(event, address=self._ip, peer=self._peer, to=address_text(asked), cause=cause, **more)
+            who = {"address": self._ip, "peer": self._peer, "user": self._user}
+            _logger.info(event, **who, asked=asked, cause=cause, **more)
 
 
 async def _connect(target: Address) -> socket.socket:

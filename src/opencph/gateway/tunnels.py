@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
-from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,18 +19,13 @@ from opencph.gateway.host_keys import host_key
 from opencph.gateway.listeners import Listeners
 from opencph.gateway.mappings import is_ours, mappings_of
 from opencph.gateway.relay import Address
+from opencph.gateway.ssh_admission import Door, Doors, GoneError, Guest, TurnedAwayError
+from opencph.gateway.ssh_farewell import VERSION_LINE, Farewells, disconnect_packet
+from opencph.gateway.telling import Sparing
 from opencph.store.database import Database, StoreError
 
 if TYPE_CHECKING:
     from opencph.gateway.ssh_server import Connection, SshServer
-
-#: Connections to one EIP at a time, and how many of one client may be logging in there; others of it wait for their turn.
-CONNECTIONS_PER_ADDRESS = 2000
-LOGINS_PER_CLIENT = 50
-#: So long a client waits for its turn to log in.
-QUEUE_SECONDS = 60.0
-#: A flood is worth one line in the log in so many seconds.
-WARN_SECONDS = 1.0
 
 _logger = structlog.get_logger("opencph.gateway.ssh")
 
@@ -75,9 +67,9 @@ class Tunnels:
         self._server: SshServer | None = None
         self._starting = asyncio.Lock()
         self._connections: dict[Connection, str] = {}
-        self._clients: Counter[str] = Counter()
-        self._logins: dict[tuple[str, str], tuple[asyncio.Semaphore, set[socket.socket]]] = {}  # by client and EIP
-        self._warned = 0.0
+        self._doors = Doors()
+        self._farewells = Farewells()
+        self._sparing = Sparing()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def apply(self, routes: Iterable[Route]) -> None:
@@ -116,53 +108,51 @@ class Tunnels:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._farewells.finish()
 
     def _on_accept(self, connection: socket.socket, address: Address) -> None:
-        if self._clients[address[0]] >= CONNECTIONS_PER_ADDRESS:
-            if time.monotonic() - self._warned > WARN_SECONDS:
-                self._warned = time.monotonic()
-                _logger.warning("ssh clients turned away: too many", address=address[0], most=CONNECTIONS_PER_ADDRESS)
-            with suppress(OSError):
-                connection.send(b"Too many connections to this address\r\n")
-            connection.close()
+        guest = Guest(connection)
+        try:
+            self._doors.door(address[0]).enter(guest)
+        except TurnedAwayError as error:
+            self._turn_away(guest, address[0], error, VERSION_LINE)
             return
-        self._clients[address[0]] += 1
-        task = asyncio.get_running_loop().create_task(self._greet(connection, address[0]))
+        task = asyncio.get_running_loop().create_task(self._greet(guest, address[0]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _greet(self, sock: socket.socket, ip: str) -> None:
+    async def _greet(self, guest: Guest, ip: str) -> None:
         """Serve one client to its end."""
-        who = _peer(sock), ip
-        logins, theirs = self._logins.setdefault(who, (asyncio.Semaphore(LOGINS_PER_CLIENT), set()))
-        theirs.add(sock)
-        logging_in = False
-
-        def logged_in() -> None:
-            nonlocal logging_in
-            if logging_in:
-                logging_in = False
-                logins.release()
-
+        door = self._doors.door(ip)
         try:
-            async with asyncio.timeout(QUEUE_SECONDS):
-                await logins.acquire()
-            logging_in = True
-            server = await self._ssh_server()
-            await server.serve(sock, ip, logged_in)
-        except TimeoutError:
-            _logger.warning("ssh client gave its turn up: too many log in at once", address=ip, most=LOGINS_PER_CLIENT)
-        except (StoreError, OSError) as error:
-            _logger.warning("ssh", address=ip, error=str(error))
+            server = await self._turn(door, guest, ip)
+            if server is not None:
+                await server.serve(guest, ip, lambda: door.logged_in(guest))
+        except OSError as error:
+            self._sparing.say(_logger.warning, "ssh", address=ip, peer=guest.client, error=str(error))
         finally:
-            logged_in()
-            theirs.discard(sock)
-            if not theirs:
-                self._logins.pop(who, None)
-            sock.close()
-            self._clients[ip] -= 1
-            if not self._clients[ip]:
-                del self._clients[ip]
+            door.leave(guest)
+
+    async def _turn(self, door: Door, guest: Guest, ip: str) -> SshServer | None:
+        """Wait until it may log in. None: it may not, and its socket is cared for."""
+        try:
+            await door.turn(guest)
+            return await self._ssh_server()
+        except TurnedAwayError as error:
+            self._turn_away(guest, ip, error)
+        except GoneError:
+            guest.sock.close()
+        except StoreError as error:
+            self._sparing.say(_logger.warning, "ssh", address=ip, peer=guest.client, error=str(error))
+            guest.sock.close()
+        except BaseException:
+            guest.sock.close()
+            raise
+        return None
+
+    def _turn_away(self, guest: Guest, ip: str, reason: TurnedAwayError, greeting: bytes = b"") -> None:
+        self._sparing.say(_logger.warning, "ssh client turned away", address=ip, peer=guest.client, cause=str(reason))
+        self._farewells.part(guest.sock, greeting + disconnect_packet(str(reason)))
 
     async def _ssh_server(self) -> SshServer:
         async with self._starting:
@@ -174,11 +164,4 @@ class Tunnels:
         """Takes some tenths of a second, for the import; until then the process does without asyncssh's memory."""
         from opencph.gateway.ssh_server import SshServer
 
-        return SshServer(host_key(self._database), self.entrance, self._limits.of, self._connections)
-
-
-def _peer(sock: socket.socket) -> str:
-    try:
-        return str(sock.getpeername()[0])
-    except OSError:
-        return ""  # gone already
+        return SshServer(host_key(self._database), self.entrance, self._limits.of, self._connections, self._farewells)
