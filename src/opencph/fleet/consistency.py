@@ -151,20 +151,20 @@ _PHONES_ABNORMAL = command(
 )
 
 
-def check(fleet: Fleet) -> int:
-    """Look through the rows once; put right what can be, and write down all that was found. Returns how many things it was.
+def check(fleet: Fleet) -> set[str]:
+    """Look through the rows once; put right what can be, and write down all that was found.
 
-    Raises StoreError.
+    Returns the servers that stay abnormal (2) until an operator has put them right. Raises StoreError.
     """
     with fleet.database.read() as tx:
         if not _count(_look(tx)):
-            return 0
+            return set()
     with fleet.database.write() as tx:
         tx.lock("placement")
         found = _look(tx)  # what was a contradiction a moment ago may have been one moment's
         _put_right(tx, found)
         _tell(tx, found)
-        return _count(found)
+        return {pair.server_id for pair in (*found.pointing_nowhere, *found.few_phones)}
 
 
 def _look(tx: Transaction) -> _Found:

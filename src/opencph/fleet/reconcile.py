@@ -187,6 +187,7 @@ class Reconciler:
         self.runtime = runtime
         self._retries: dict[str, tuple[float, float]] = {}  # generation_id: (not before, pause), in loop seconds
         self._checked = float("-inf")  # when the rows were looked through last, in loop seconds
+        self._not_whole: set[str] = set()  # servers that lack rows
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile until `stop`. A database or a runtime that fails is logged and asked again."""
@@ -215,7 +216,7 @@ class Reconciler:
         now = asyncio.get_running_loop().time()
         if now - self._checked >= CONSISTENCY_SECONDS:
             self._checked = now
-            await asyncio.to_thread(consistency.check, self.fleet)
+            self._not_whole = await asyncio.to_thread(consistency.check, self.fleet)
 
     async def reconcile(self) -> None:
         """One comparison. The order of reading keeps it from fighting with jobs.
@@ -267,7 +268,7 @@ class Reconciler:
         back = [phone for phone in phones if phone.status == PhoneStatus.ABNORMAL and states.get(phone.phone_id) == "running"]
         if not down:
             self._retries.pop(row.generation_id, None)
-            if back or (row.server_status == ServerStatus.ABNORMAL and alive):
+            if back or (row.server_status == ServerStatus.ABNORMAL and alive and row.server_id not in self._not_whole):
                 await asyncio.to_thread(self._accept_back, row, newest_job, back)
             return
         loop = asyncio.get_running_loop()
