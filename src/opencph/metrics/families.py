@@ -32,12 +32,10 @@ JOBS = Counter(
 )
 JOB_SECONDS = Histogram("opencph_job_duration_seconds", "From a job's acceptance to its end, by kind.", ("kind",), by=_WORKER)
 JOB_LANES_BUSY = Gauge("opencph_worker_lanes_busy", "Batches of jobs that this worker is working on.", by=_WORKER)
-BOOTS = Counter(
-    "opencph_phone_boots_total", "Phones that were asked to boot, by outcome (running, failed).", ("outcome",), by=_WORKER
-)
+BOOTS = Counter("opencph_phone_boots_total", "Boots of phones, by outcome (running, failed).", ("outcome",), by=_WORKER)
 BOOT_SECONDS = Histogram(
     "opencph_phone_boot_duration_seconds",
-    "From asking the runtime to boot a phone to its answer; phones that are asked for together have one answer.",
+    "How long boots of phones took that succeeded.",
     by=_WORKER,
 )
 COMMANDS = Counter(

@@ -24,7 +24,7 @@ from opencph.handset import control
 from opencph.handset.config import PhoneConfig
 from opencph.handset.host import lock_holder
 from opencph.log import trace
-from opencph.runtimes import GenerationInventory, GenerationSpec, PhoneSpec, PhoneState, RuntimeFaultError
+from opencph.runtimes import GenerationInventory, GenerationSpec, PhoneSpec, PhoneState, RuntimeFaultError, boots
 from opencph.runtimes.builtin.homes import Homes, cause_of
 from opencph.runtimes.builtin.limiter import Limiter
 from opencph.runtimes.builtin.processes import end, end_all, is_stopped, start_zygote, wait_until_ended
@@ -87,7 +87,9 @@ class BuiltinRuntime:
         for first in range(0, len(phone_ids), self._boots.limit):
             some = tuple(phone_ids[first : first + self._boots.limit])
             async with self._boots.of(len(some)):
-                causes |= await self._command(generation_id, control.Start(phone_ids=some, trace=trace()), BOOT_SECONDS)
+                reply = await self._command(generation_id, control.Start(phone_ids=some, trace=trace()), BOOT_SECONDS)
+            boots.count(reply.booted.values(), failed=len(reply.failures))
+            causes |= reply.failures
         return causes
 
     async def stop(self, generation_id: str, phone_ids: Sequence[str]) -> Mapping[str, str]:
@@ -99,7 +101,8 @@ class BuiltinRuntime:
         return (await self._ask(connection, control.Stop(phone_ids=tuple(phone_ids), trace=trace()), BOOT_SECONDS)).failures
 
     async def reset(self, generation_id: str, phone_ids: Sequence[str]) -> Mapping[str, str]:
-        return await self._command(generation_id, control.Reset(phone_ids=tuple(phone_ids), trace=trace()), BOOT_SECONDS)
+        request = control.Reset(phone_ids=tuple(phone_ids), trace=trace())
+        return (await self._command(generation_id, request, BOOT_SECONDS)).failures
 
     async def update(self, generation_id: str, phones: Sequence[PhoneSpec]) -> None:
         configs = tuple(_config(phone) for phone in phones)
@@ -203,14 +206,14 @@ class BuiltinRuntime:
             phones={phone.phone_id: "stopped" for phone in file.phones},
         )
 
-    async def _command(self, generation_id: str, request: control.Request, seconds: float) -> Mapping[str, str]:
+    async def _command(self, generation_id: str, request: control.Request, seconds: float) -> control.Reply:
         """Ask the generation's host, making it anew when it is dead, or dies over it for the first time."""
         try:
             await self._ask(await self._host(generation_id), control.Inventory(), ANSWER_SECONDS)  # does it turn at all?
-            return (await self._ask(await self._host(generation_id), request, seconds)).failures
+            return await self._ask(await self._host(generation_id), request, seconds)
         except _HostDiedError as error:
             _logger.warning("a phone host died; making it anew", generation_id=generation_id, cause=str(error))
-            return (await self._ask(await self._host(generation_id), request, seconds)).failures
+            return await self._ask(await self._host(generation_id), request, seconds)
 
     async def _host(self, generation_id: str) -> socket.socket:
         """A connection to the generation's host, made when there is none."""
