@@ -20,6 +20,7 @@ import asyncssh
 import psutil
 
 from bench.client import Client
+from bench.openssh import free_port, ssh_tunnel, sshd
 from bench.table import Row, median
 from opencph.sockets import do_not_pace
 from opencph.testing import RunningCph, opencph_up
@@ -209,65 +210,6 @@ def mapping(_: argparse.Namespace) -> list[Row]:
     ]
 
 
-def _free_port(ip: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((ip, 0))
-        return int(probe.getsockname()[1])
-
-
-def _until_listening(address: tuple[str, int], process: subprocess.Popen[bytes], what: str) -> None:
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if not probe.connect_ex(address):
-                return
-        time.sleep(0.02)
-    raise RuntimeError(f"{what} does not listen")
-
-
-@contextmanager
-def _program(*command: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextmanager
-def _sshd(directory: Path, key: Path) -> Iterator[int]:
-    """OpenSSH's own server on loopback with the same user key; its port."""
-    sshd = shutil.which("sshd") or "/usr/sbin/sshd"
-    if not Path(sshd).exists():
-        raise RuntimeError("no sshd to compare with: sudo apt-get install openssh-server")
-    Path("/run/sshd").mkdir(exist_ok=True)  # its own place for privilege separation
-    port = _free_port()
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / "host")], check=True)
-    public = subprocess.run(["ssh-keygen", "-y", "-f", str(key)], check=True, capture_output=True).stdout
-    (directory / "authorized").write_bytes(public)
-    (directory / "config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\nAuthorizedKeysFile {directory}/authorized\n"
-        "StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nPidFile none\nAllowTcpForwarding yes\n"
-    )
-    with _program(sshd, "-D", "-f", str(directory / "config")) as process:
-        _until_listening(("127.0.0.1", port), process, "sshd")
-        yield port
-
-
-@contextmanager
-def _tunnel(directory: Path, key: Path, user: str, at: tuple[str, int], target: str, cipher: str) -> Iterator[tuple[str, int]]:
-    """A stock ssh client with one forward; where to connect."""
-    local = ("127.0.0.1", _free_port())
-    options = ["StrictHostKeyChecking=no", f"UserKnownHostsFile={directory}/known", "IdentitiesOnly=yes", "BatchMode=yes"]
-    flags = [part for option in (*options, f"Ciphers={cipher}") for part in ("-o", option)]
-    forward = f"{local[0]}:{local[1]}:{target}"
-    destination = ["-i", str(key), "-p", str(at[1]), "-N", "-L", forward, f"{user}@{at[0]}"]
-    with _program("ssh", "-F", "none", *flags, *destination) as process:
-        _until_listening(local, process, "ssh")
-        yield local
-
-
 def tunnel(_: argparse.Namespace) -> list[Row]:
     """One tunnel and four at once with each cipher, through the gateway and through OpenSSH's own server in turns."""
     rows = []
@@ -277,7 +219,7 @@ def tunnel(_: argparse.Namespace) -> list[Row]:
         key = Path(server.credentials["private_key_file"])
         target = f"{server.phone_ip}:{PHONE_PORT}"
         ours = (server.public, int(server.credentials["ssh_port"]))
-        with _sshd(directory, key) as sshd_port:
+        with sshd(directory, key) as (sshd_port, _as_it_comes):
             for count, least in ((1, TUNNEL_RATIO_MIN), (TUNNELS_AT_ONCE, FOUR_TUNNELS_RATIO_MIN)):
                 for cipher in CIPHERS:
                     with ExitStack() as stack:
@@ -286,7 +228,8 @@ def tunnel(_: argparse.Namespace) -> list[Row]:
                             user: str, at: tuple[str, int], stack: ExitStack = stack, cipher: str = cipher, count: int = count
                         ) -> list[tuple[str, int]]:
                             return [
-                                stack.enter_context(_tunnel(directory, key, user, at, target, cipher)) for _number in range(count)
+                                stack.enter_context(ssh_tunnel(directory, key, user, at, target, cipher))
+                                for _number in range(count)
                             ]
 
                         through_us = open_all(server.credentials["project_id"], ours)
@@ -389,7 +332,7 @@ def push_ways(_: argparse.Namespace) -> list[Row]:
     adb = shutil.which("adb")
     if adb is None:
         raise RuntimeError("no adb program: sudo apt-get install adb")
-    environment = {**os.environ, "ANDROID_ADB_SERVER_PORT": str(_free_port())}
+    environment = {**os.environ, "ANDROID_ADB_SERVER_PORT": str(free_port())}
     with _server() as server, tempfile.TemporaryDirectory(dir="/tmp") as place, ExitStack() as stack:
         directory = Path(place)
         server.bandwidth(None)
@@ -397,17 +340,18 @@ def push_ways(_: argparse.Namespace) -> list[Row]:
         file.write_bytes(os.urandom(1 << 20) * (PUSH_BYTES >> 20))
         key, target = Path(server.credentials["private_key_file"]), f"{server.phone_ip}:5555"
         gateway = server.public, int(server.credentials["ssh_port"])
-        sshd = "127.0.0.1", stack.enter_context(_sshd(directory, key))
-        ours = stack.enter_context(_tunnel(directory, key, server.credentials["project_id"], gateway, target, CIPHERS[0]))
-        theirs = stack.enter_context(_tunnel(directory, key, "root", sshd, target, CIPHERS[0]))
+        sshd_port, plain_port = stack.enter_context(sshd(directory, key))
+        ours = stack.enter_context(ssh_tunnel(directory, key, server.credentials["project_id"], gateway, target, CIPHERS[0]))
+        theirs = stack.enter_context(ssh_tunnel(directory, key, "root", ("127.0.0.1", sshd_port), target, CIPHERS[0]))
+        plain = stack.enter_context(ssh_tunnel(directory, key, "root", ("127.0.0.1", plain_port), target, CIPHERS[0]))
 
         def run(*arguments: str) -> float:
             begun = time.monotonic()
             subprocess.run([adb or "adb", *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
             return time.monotonic() - begun
 
-        serials = target, *(f"{ip}:{port}" for ip, port in (ours, theirs))
-        rates: tuple[list[float], ...] = [], [], []
+        serials = target, *(f"{ip}:{port}" for ip, port in (ours, theirs, plain))
+        rates: tuple[list[float], ...] = [], [], [], []
         try:
             for serial in serials:
                 run("connect", serial)
@@ -416,13 +360,14 @@ def push_ways(_: argparse.Namespace) -> list[Row]:
                     found.append(PUSH_BYTES / run("-s", serial, "push", str(file), "/data/local/tmp/file"))
         finally:
             subprocess.run([adb, "kill-server"], check=False, env=environment)
-    direct, through, through_sshd = rates
+    direct, through, through_sshd, through_plain = rates
     ratio = median([a / b for a, b in zip(through, through_sshd, strict=True)])
     return [
         Row(
             f"`adb push` of {PUSH_BYTES >> 20} MiB through an SSH tunnel, {CIPHERS[0].partition('@')[0]}",
             f"{median(through) / 1e6:.0f} MB/s ({median(direct) / 1e6:.0f} MB/s straight to the phone)",
-            f"{median(through_sshd) / 1e6:.0f} MB/s, through OpenSSH's sshd",
+            f"{median(through_sshd) / 1e6:.0f} MB/s, through OpenSSH's sshd with TCP_NODELAY "
+            f"({median(through_plain) / 1e6:.0f} MB/s as it comes, without)",
             f"{ratio:.2f}",
             f">= {PUSH_RATIO_MIN}",
             ratio >= PUSH_RATIO_MIN,
