@@ -1,4 +1,4 @@
-"""What happens to real phones behind our back: killed, stopped, removed, added. It is found, told, and put right where it can be."""
+"""What happens to real phones behind our back: killed, stopped, removed, added. It is found, told, and put right if it can be."""
 
 from __future__ import annotations
 

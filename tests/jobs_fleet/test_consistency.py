@@ -1,0 +1,191 @@
+"""Rows that a hand in the database, or an old backup, has left in contradiction: found, told, and put right where they can be."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+
+import psycopg
+
+from jobs_fleet.memory_runtime import MemoryRuntime
+from jobs_fleet.small_world import World
+from opencph.fleet import consistency, findings
+from opencph.fleet.reconcile import Reconciler
+
+
+def by_hand(world: World, *statements: str) -> None:
+    """Change rows as somebody does who asks no rule: foreign keys are not looked at."""
+    url = world.settings.database_url
+    if url.startswith("sqlite:///"):
+        with sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10) as connection:
+            for statement in statements:
+                connection.execute(statement)
+        connection.close()
+    else:
+        with psycopg.connect(url) as server:
+            server.execute("SET session_replication_role = replica")
+            for statement in statements:
+                server.execute(statement.encode())
+
+
+def told(world: World, what: str = "contradiction") -> list[str]:
+    with world.database.read() as tx:
+        return [one.text for one in findings.recent(tx) if one.what == what]
+
+
+def with_server(world: World, act: Callable[[str, MemoryRuntime], Awaitable[None]]) -> None:
+    """Buy a server, and act when no worker runs any more."""
+
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+        await act(server_id, runtime)
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_rows_that_agree_are_left_alone_also_while_jobs_wait(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            restarted, changed, deleted, also_deleted = await world.bought(4)
+        world.buy(2)
+        world.restart(world.phones(restarted)[0].phone_id)
+        world.change(changed)
+        world.delete(deleted, also_deleted)  # one job in the lane of the first: the other one is only named by it
+        assert consistency.check(world.fleet) == set()
+        with world.database.read() as tx:
+            assert findings.recent(tx) == []
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_a_change_whose_job_is_gone_leaves_the_server_as_it_was_and_nothing_behind(world: World) -> None:
+    async def act(server_id: str, runtime: MemoryRuntime) -> None:
+        before = world.counts()
+        world.change(server_id)
+        assert world.server(server_id).status == 3
+        by_hand(world, "DELETE FROM jobs WHERE kind = 'change_server'")
+        assert consistency.check(world.fleet) == set()
+        assert world.server(server_id).status == 5
+        assert told(world) == [f"server {server_id} was creating or changing (3) and no job works on it: it is normal (5) now"]
+        await Reconciler(world.fleet, runtime).reconcile()
+        assert world.counts() == before
+        assert list(world.generation_states().values()) == ["serving"]
+        (released,) = told(world, "removed")
+        assert f"of server {server_id} was building, and no job worked on it: it is released" in released
+        assert [phone.status for phone in world.phones(server_id)] == [2] * 3
+
+    with_server(world, act)
+
+
+def test_a_purchase_whose_job_is_gone_has_failed(world: World) -> None:
+    async def act(_server_id: str, runtime: MemoryRuntime) -> None:
+        (bought,) = world.buy()
+        by_hand(world, f"DELETE FROM jobs WHERE lane = '{bought}'")
+        consistency.check(world.fleet)
+        assert world.server(bought).status == 2
+        assert [phone.status for phone in world.phones(bought)] == [-8] * 3
+        await Reconciler(world.fleet, runtime).reconcile()
+        assert world.server(bought).status == 2, "it stays to be seen until it is deleted"
+
+    with_server(world, act)
+
+
+def test_a_deletion_whose_job_is_gone_can_be_asked_for_again(world: World) -> None:
+    async def act(server_id: str, runtime: MemoryRuntime) -> None:
+        world.delete(server_id)
+        by_hand(world, "DELETE FROM jobs WHERE kind = 'delete_server'")
+        consistency.check(world.fleet)
+        assert world.server(server_id).status == 2
+        async with world.working(runtime):
+            world.delete(server_id)
+            await world.all_ended()
+        assert not world.exists(server_id)
+        assert set(world.counts().values()) == {0}
+
+    with_server(world, act)
+
+
+def test_phones_at_work_without_a_job_are_abnormal_until_they_are_looked_at(world: World) -> None:
+    async def act(server_id: str, runtime: MemoryRuntime) -> None:
+        world.restart(world.phones(server_id)[1].phone_id)
+        by_hand(world, "DELETE FROM jobs WHERE kind = 'restart_phone'")
+        consistency.check(world.fleet)
+        assert [phone.status for phone in world.phones(server_id)] == [2, -7, 2]
+        assert told(world) == [f"1 phones of server {server_id} were at work and no job works on them: they are abnormal (-7) now"]
+        await Reconciler(world.fleet, runtime).reconcile()
+        assert [phone.status for phone in world.phones(server_id)] == [2] * 3
+
+    with_server(world, act)
+
+
+def test_a_server_whose_generation_has_no_row_is_abnormal_and_its_phones_are_kept(world: World) -> None:
+    async def act(server_id: str, runtime: MemoryRuntime) -> None:
+        generation_id = world.server(server_id).generation_id
+        by_hand(world, f"DELETE FROM generations WHERE generation_id = '{generation_id}'")
+        assert consistency.check(world.fleet) == {server_id}
+        assert world.server(server_id).status == 2
+        (text,) = told(world)
+        assert text.startswith(f"server {server_id}: the generation {generation_id} that serves it has no row: restore")
+        await Reconciler(world.fleet, runtime).reconcile()
+        assert list(runtime.generations) == [generation_id] and runtime.aside == []
+        assert len(world.phones(server_id)) == 3, "rows that would be needed again stay as well"
+
+    with_server(world, act)
+
+
+def test_a_server_without_its_phones_stays_abnormal_though_its_host_lives(world: World) -> None:
+    async def act(server_id: str, runtime: MemoryRuntime) -> None:
+        by_hand(world, f"DELETE FROM phones WHERE server_id = '{server_id}' AND number = 2")
+        reconciler = Reconciler(world.fleet, runtime)
+        for _ in range(2):
+            await reconciler._check_rows()
+            await reconciler.reconcile()
+            assert world.server(server_id).status == 2
+        assert "has not all its phones in the database" in told(world)[0]
+
+    with_server(world, act)
+
+
+def test_an_eip_and_a_bandwidth_without_rows_are_told(world: World) -> None:
+    async def act(server_id: str, _runtime: MemoryRuntime) -> None:
+        by_hand(world, "DELETE FROM eips", "DELETE FROM bandwidths")
+        consistency.check(world.fleet)
+        texts = told(world)
+        assert any(text.startswith(f"server {server_id}: its address 127.") and "EIP that has no row" in text for text in texts)
+        assert any(text.startswith(f"server {server_id}: its bandwidth ") for text in texts)
+        consistency.check(world.fleet)
+        assert told(world) == texts, "the same is not written down again and again"
+
+    with_server(world, act)
+
+
+def test_a_generation_whose_server_has_no_row_is_told_and_kept(world: World) -> None:
+    async def act(server_id: str, runtime: MemoryRuntime) -> None:
+        generation_id = world.server(server_id).generation_id
+        by_hand(world, f"DELETE FROM servers WHERE server_id = '{server_id}'")
+        consistency.check(world.fleet)
+        assert told(world) == [
+            f"generation {generation_id} belongs to server {server_id}, which has no row: restore the database; its data is kept"
+        ]
+        await Reconciler(world.fleet, runtime).reconcile()
+        assert list(runtime.generations) == [generation_id]
+
+    with_server(world, act)
+
+
+def test_rows_of_a_server_that_was_deleted_by_hand_hold_no_address_and_no_eip(world: World) -> None:
+    async def act(server_id: str, runtime: MemoryRuntime) -> None:
+        by_hand(world, f"DELETE FROM servers WHERE server_id = '{server_id}'", "DELETE FROM generations")
+        consistency.check(world.fleet)
+        assert set(world.counts().values()) == {0}
+        assert len(told(world, "removed")) == 1
+        await Reconciler(world.fleet, runtime).reconcile()
+        assert runtime.generations == {}
+
+    with_server(world, act)
