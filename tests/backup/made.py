@@ -33,13 +33,17 @@ def settings_of(data: Path, database: str = "", **more: object) -> Settings:
 
 def a_backup(path: Path, *members: tuple[Member, bytes], header: Header = HEADER, whole: bool = True) -> Path:
     """A backup that has these members below its header, and the manifest that belongs to them."""
+    counts: dict[str, int] = {}
+    for member, data in members:
+        if member.name.startswith("rows/"):
+            counts[member.name.split("/")[1]] = max(0, data.count(b"\n") - 1)
     with path.open("wb") as file:
         writer = Writer(file)
         writer.add_bytes(HEADER_NAME, msgspec.json.encode(header))
         for member, data in members:
             writer.add(member, (data,))
         if whole:
-            manifest = Manifest(version="0.1.0", revision=header.revision, parts=writer.tally.parts(), rows={}, absent=[])
+            manifest = Manifest(version="0.1.0", revision=header.revision, parts=writer.tally.parts(), rows=counts, absent=[])
             writer.add_bytes(MANIFEST_NAME, msgspec.json.encode(manifest))
         writer.close()
     return path

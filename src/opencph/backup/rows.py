@@ -23,8 +23,8 @@ from opencph.store.migrate import create_tables, revision_of
 from opencph.store.tables import metadata
 
 PAGE_ROWS = 1000
-#: rows of what was alive then, and is not where the backup comes back
-LEFT_OUT = frozenset({"processes", "alembic_version"})
+#: rows of what was alive then and where, which is not where the backup comes back
+LEFT_OUT = frozenset({"processes", "homes", "alembic_version"})
 
 
 class Page(NamedTuple):
@@ -144,12 +144,13 @@ class SqliteLoader:
         self._connection.execute("PRAGMA synchronous=OFF")  # it counts only once it is whole and synced
         self._connection.execute("BEGIN")
         found = self._connection.execute(
-            "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'"
+            "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c "
+            "WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
         )
         self._known: dict[str, set[str]] = {}
         for table, column in found:
             self._known.setdefault(table, set()).add(column)
-        for table in self._known.keys() - LEFT_OUT - {"sqlite_sequence"}:
+        for table in self._known.keys() - LEFT_OUT:
             self._connection.execute(f'DELETE FROM "{table}"')  # noqa: S608 (a name of ours)
 
     def load(self, page: Page) -> None:
