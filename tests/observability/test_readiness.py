@@ -1,0 +1,190 @@
+"""/healthz and /readyz tell the truth while parts are killed, stopped, locked out, and come back by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from e2e.running import StartUp
+from observability.looking import log_lines, ready, scrape, total
+from opencph.api.health import FRESH_SECONDS, LOOK_SECONDS, Readiness
+from opencph.store import processes, revisions
+from opencph.store.database import Database, Query, open_database, tuple_row
+from opencph.testing import RunningCph
+
+WAIT_SECONDS = 40.0
+
+
+def wait(holds: Callable[[], bool], what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {WAIT_SECONDS:g} s: {what()}"
+        time.sleep(0.05)
+
+
+def missing(cph: RunningCph) -> list[str]:
+    """What /readyz misses; the process itself lives all the while."""
+    health = httpx.get(f"{cph.endpoint}/healthz", timeout=10)
+    assert (health.status_code, health.json()) == (200, {"status": "ok"})
+    status, told = ready(cph)
+    assert (status == 200) == (told == {"status": "ok"}), told
+    if status != 200:
+        assert (status, told["status"]) == (503, "unavailable") and told["reason"], told
+    return list(told.get("missing", []))
+
+
+def until(cph: RunningCph, wanted: list[str]) -> None:
+    wait(lambda: missing(cph) == wanted, lambda: (wanted, ready(cph), log_lines(cph.data)[-5:]))
+
+
+def pid_of(cph: RunningCph, kind: processes.ProcessKind, url: str | None = None) -> int:
+    database = open_database(url or f"sqlite:///{cph.data / 'opencph.db'}")
+    try:
+        return processes.alive(database, kind)[0].pid
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("kind", ["worker", "gateway"])
+def test_a_part_that_is_killed_or_stands_still_is_missed_until_it_is_back(start: StartUp, kind: processes.ProcessKind) -> None:
+    cph = start()
+    until(cph, [])
+    first = pid_of(cph, kind)
+    os.kill(first, signal.SIGSTOP)  # it is there, and does nothing
+    until(cph, [kind])
+    found = scrape(cph)
+    assert total(found, "opencph_processes_silent") == 1 and total(found, "opencph_up", process=kind) == 0
+    os.kill(first, signal.SIGCONT)
+    until(cph, [])
+    os.kill(first, signal.SIGKILL)
+    wait(lambda: missing(cph) == [] and pid_of(cph, kind) != first, lambda: (ready(cph), log_lines(cph.data)[-5:]))
+    found = scrape(cph)
+    assert total(found, "opencph_processes_silent") == 0 and total(found, "opencph_up", process=kind) == 1
+    sockets = {path.name for path in (cph.data / "run").glob(f"metrics-{kind}-*.sock")}
+    assert sockets == {f"metrics-{kind}-{pid_of(cph, kind)}.sock"}, "that of the dead one is gone"
+    told = [line["event"] for line in log_lines(cph.data) if line["logger"] == "opencph.api.health"]
+    assert told[:2] == ["not ready", "ready again"], "a change is told once"
+
+
+def test_a_gateway_that_does_not_serve_what_changed_is_missed(start: StartUp) -> None:
+    cph = start()
+    until(cph, [])
+    gateway = pid_of(cph, "gateway")
+    os.kill(gateway, signal.SIGSTOP)
+    try:
+        database = open_database(f"sqlite:///{cph.data / 'opencph.db'}")
+        forever = int(time.time() * 1000) + 3_600_000  # a heart that beats, of a gateway that applies nothing
+        with database.write() as tx:
+            tx.run(Query(text(f"UPDATE processes SET heartbeat_ms = {forever} WHERE kind = 'gateway'"), tuple_row))
+            revisions.bump(tx, "network")
+        database.close()
+        assert missing(cph) == [], "what changed just now may take a moment"
+        until(cph, ["gateway"])
+        assert "newest addresses" in ready(cph)[1]["reason"]
+    finally:
+        os.kill(gateway, signal.SIGCONT)
+    until(cph, [])
+
+
+def test_postgresql_that_goes_away_is_missed_and_what_monitoring_sees_goes_on(start: StartUp, own_postgresql_cluster: Any) -> None:
+    url = own_postgresql_cluster.create_database()
+    cph = start("--database", url)
+    until(cph, [])
+    own_postgresql_cluster.stop()
+    until(cph, ["database"])
+    token = (cph.data / "metrics-token").read_text()
+    found = scrape(cph)
+    assert total(found, "opencph_database_up") == 0 and "opencph_phones" not in found and token
+    wait(
+        lambda: total(scrape(cph), "opencph_database_errors_total", kind="unavailable", process="worker") > 0,
+        lambda: scrape(cph).get("opencph_database_errors_total"),
+    )
+    own_postgresql_cluster.start()
+    until(cph, [])
+    assert total(scrape(cph), "opencph_database_up") == 1
+
+
+def test_a_locked_database_stops_no_probe_and_is_counted_when_it_turns_somebody_away(start: StartUp) -> None:
+    cph = start()
+    until(cph, [])
+    blocker = sqlite3.connect(cph.data / "opencph.db", isolation_level=None, timeout=10)
+    blocker.execute("BEGIN IMMEDIATE")  # nobody can write; readers can
+    try:
+        wait(
+            lambda: (
+                missing(cph) in ([], ["worker"], ["worker", "gateway"])
+                and total(scrape(cph), "opencph_database_errors_total", kind="busy") > 0
+            ),
+            lambda: scrape(cph).get("opencph_database_errors_total"),
+        )
+        until(cph, ["worker", "gateway"])  # they cannot say that they are alive, and nothing could be written for them
+    finally:
+        blocker.execute("ROLLBACK")
+        blocker.close()
+    until(cph, [])
+
+
+def test_a_database_of_an_older_version_is_not_ready(start: StartUp) -> None:
+    cph = start()
+    until(cph, [])
+    database = open_database(f"sqlite:///{cph.data / 'opencph.db'}")
+    (version,) = database.rows(Query(text("SELECT version_num FROM alembic_version"), tuple_row))[0]
+    for told, wanted in (("0001", ["migration"]), ("9999", []), (str(version), [])):
+        with database.write() as tx:
+            tx.run(Query(text(f"UPDATE alembic_version SET version_num = '{told}'"), tuple_row))
+        until(cph, wanted)
+    database.close()
+
+
+class Watched:
+    """A database that counts how often it is asked, and lets nobody through while `gate` is closed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.looks = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def read(self) -> Any:
+        self.looks += 1
+        self.gate.wait(60)
+        return self._database.read()
+
+
+def test_however_many_ask_the_database_is_asked_once_and_one_that_hangs_keeps_nobody_waiting(database: Database) -> None:
+    watched = Watched(database)
+    readiness = Readiness(cast(Database, watched))
+
+    async def ask(times: int) -> set[tuple[str, ...]]:
+        return {found.missing for found in await asyncio.gather(*(readiness.look() for _ in range(times)))}
+
+    async def flood() -> None:
+        assert await ask(1000) == {("worker", "gateway")}
+        assert await ask(1000) == {("worker", "gateway")}
+        assert watched.looks == 1, "what was found is told again for a second"
+        watched.gate.clear()
+        await asyncio.sleep(FRESH_SECONDS)
+        begun = asyncio.get_running_loop().time()
+        assert await ask(1000) == {("database",)}
+        assert asyncio.get_running_loop().time() - begun < LOOK_SECONDS + 10, "it has a limit"
+        await asyncio.sleep(FRESH_SECONDS)
+        assert await ask(10) == {("database",)}
+        assert watched.looks == 2, "nobody else waits for a database that hangs"
+        watched.gate.set()
+        await asyncio.sleep(FRESH_SECONDS + 0.5)
+        assert await ask(1) == {("worker", "gateway")}
+
+    asyncio.run(flood())
