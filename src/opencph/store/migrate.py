@@ -20,6 +20,11 @@ from opencph.store.tables import metadata
 HEAD = "0010"
 #: how long to wait for another process that migrates
 MIGRATION_WAIT_SECONDS = 120.0
+#: How long PostgreSQL may wait for a table that the version before is using: whoever comes after us waits as long. Then it is all
+#: tried again; so an api of the version before is never kept from its tables for long.
+TABLE_LOCK_MS = 1_000
+TABLE_LOCK_PAUSE_SECONDS = 0.2
+RETRIED_SQLSTATES = ("55P03", "40P01")  # lock not available, deadlock
 
 _HAS_VERSION_TABLE = {
     "sqlite": Query[int](text("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"), scalar),
@@ -125,10 +130,11 @@ def upgrade(url: str, revision: str = "head") -> None:
         def begin_immediately(connection: Any) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    try:
+    def run() -> None:
         with engine.begin() as connection:
             if not sqlite:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('opencph migrate'))")
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {TABLE_LOCK_MS}")
             has_table = connection.execute(_HAS_VERSION_TABLE["sqlite" if sqlite else "postgresql"].statement).scalar()
             version = connection.execute(_VERSION.statement).scalar() if has_table else None
             if version is not None and version not in known:
@@ -138,6 +144,16 @@ def upgrade(url: str, revision: str = "head") -> None:
                 )
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, revision)
+
+    deadline = time.monotonic() + MIGRATION_WAIT_SECONDS
+    try:
+        while True:
+            try:
+                return run()
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in RETRIED_SQLSTATES or time.monotonic() > deadline:
+                    raise
+            time.sleep(TABLE_LOCK_PAUSE_SECONDS)  # those who use the tables go on meanwhile
     except (DBAPIError, CommandError) as error:
         raise StoreError(f"the database cannot be brought to revision {revision!r}: {error}") from error
     finally:
