@@ -94,7 +94,6 @@ def adopt(database: Database, settings: Settings) -> None:
         tx.lock(LOCK)
         for worker in processes.alive(tx, "worker"):
             raise AwayError(f"a worker runs on {worker.host_name} (process {worker.pid}): stop it first")
-        _directory(settings).mkdir(mode=0o700, parents=True, exist_ok=True)
         _settle(tx, settings, read(settings))
 
 
@@ -115,6 +114,7 @@ def _settle(tx: Transaction, settings: Settings, home_id: str | None) -> None:
     path = _directory(settings) / FILE
     if home_id is None or read(settings) != home_id:
         home_id = home_id or secrets.token_hex(16)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_name(f"{FILE}.{os.getpid()}")
         fresh.write_text(home_id + "\n")
         fresh.chmod(0o600)
