@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from sqlalchemy import bindparam, func, select
 
 from opencph.fleet import census
 from opencph.fleet.statuses import SERVER_STATES
-from opencph.jobs import FAILED, RUNNING
+from opencph.jobs import FAILED
 from opencph.settings import Settings
 from opencph.store import processes
 from opencph.store.database import Query, StoreError, open_database
@@ -71,6 +72,8 @@ class Status(msgspec.Struct, frozen=True):
     newest_servers: list[Server]
     phones: dict[str, int]
     jobs_running: dict[str, int]
+    jobs_waiting: dict[str, int]  # of those, by kind, the ones that no worker works on
+    oldest_job_seconds: float
     jobs_failed_24h: list[Failure]
     capacity: list[Used]
     quota: list[Used]
@@ -98,10 +101,6 @@ NEWEST_SERVERS = Query(
     .limit(SHOWN_AT_MOST),
     Server,
 )
-JOBS_RUNNING = Query(
-    select(jobs.c.kind, func.count()).where(jobs.c.status == RUNNING).group_by(jobs.c.kind),
-    lambda kind, count: (str(kind), int(count)),
-)
 JOBS_FAILED = Query(
     select(jobs.c.kind, jobs.c.server_id, jobs.c.error_code, jobs.c.error_msg, jobs.c.end_ms)
     .where(jobs.c.status == FAILED, jobs.c.end_ms > bindparam("since"))
@@ -110,11 +109,11 @@ JOBS_FAILED = Query(
     Failure,
 )
 CAPACITY = Query(
-    select(hosts.c.host_id, func.coalesce(func.sum(generations.c.phone_count), 0), hosts.c.phone_capacity)
+    select(hosts.c.host_id, hosts.c.state, func.coalesce(func.sum(generations.c.phone_count), 0), hosts.c.phone_capacity)
     .outerjoin(generations, generations.c.host_id == hosts.c.host_id)
-    .group_by(hosts.c.host_id, hosts.c.phone_capacity)
+    .group_by(hosts.c.host_id, hosts.c.state, hosts.c.phone_capacity)
     .order_by(hosts.c.host_id),
-    Used,
+    lambda host_id, state, used, limit: Used(f"phones on {host_id}" + ("" if state == "active" else f", {state}"), used, limit),
 )
 _used = {
     "servers": select(func.count()).select_from(generations).where(generations.c.project_id == projects.c.project_id),
@@ -144,15 +143,18 @@ def read_status(settings: Settings) -> Status:
     database = open_database(settings.database_url)
     try:
         with database.read() as tx:
+            open_jobs = census.open_jobs(tx)
             return Status(
                 database=settings.database_shown,
                 processes=[process for kind in PARTS for process in processes.alive(tx, kind)],
                 servers=tx.row(SERVER_COUNT) or 0,
                 newest_servers=tx.rows(NEWEST_SERVERS),
                 phones=census.phones_by_state(tx),
-                jobs_running=dict(tx.rows(JOBS_RUNNING)),
+                jobs_running=_by_kind(open_jobs),
+                jobs_waiting=_by_kind([job for job in open_jobs if job.waiting]),
+                oldest_job_seconds=max((job.oldest_seconds for job in open_jobs), default=0.0),
                 jobs_failed_24h=tx.rows(JOBS_FAILED, since=now - RECENT_MS),
-                capacity=[used._replace(name=f"phones on {used.name}") for used in tx.rows(CAPACITY)],
+                capacity=tx.rows(CAPACITY),
                 quota=[
                     used._replace(name=f"{resource} of {used.name}")
                     for resource, query in QUOTA.items()
@@ -172,7 +174,7 @@ def status(settings: Settings, *, as_json: bool = False, watch: bool = False) ->
         now = read_status(settings)
         if as_json:
             print(json.dumps(_as_builtins(now), indent=2))
-        elif watch:
+        elif watch and sys.stdout.isatty():
             _watch(settings, now)
         else:
             from rich.console import Console
@@ -187,6 +189,13 @@ def status(settings: Settings, *, as_json: bool = False, watch: bool = False) ->
     return 0 if set(PARTS) <= {process.kind for process in now.processes} else 1
 
 
+def _by_kind(open_jobs: Sequence[census.OpenJobs]) -> dict[str, int]:
+    counts = Counter[str]()
+    for job in open_jobs:
+        counts[job.kind] += job.jobs
+    return dict(counts)
+
+
 def _as_builtins(now: Status) -> dict[str, object]:
     def records(rows: Sequence[NamedTuple]) -> list[dict[str, object]]:
         return [row._asdict() for row in rows]
@@ -198,11 +207,16 @@ def _as_builtins(now: Status) -> dict[str, object]:
 def _watch(settings: Settings, now: Status) -> None:
     from rich.console import Group
     from rich.live import Live
+    from rich.markup import escape
 
     with suppress(KeyboardInterrupt), Live(Group(*_render(now)), screen=sys.stdout.isatty(), auto_refresh=False) as live:
         while True:
             time.sleep(REFRESH_SECONDS)
-            live.update(Group(*_render(read_status(settings))), refresh=True)
+            try:
+                now, trouble = read_status(settings), ""
+            except StoreError as error:  # what was known last stays, and is told to be old
+                trouble = f"[red]{escape(str(error))}; this is what it said last[/]"
+            live.update(Group(*([trouble] if trouble else []), *_render(now)), refresh=True)
 
 
 def _render(now: Status) -> list[RenderableType]:
@@ -244,6 +258,9 @@ def _render(now: Status) -> list[RenderableType]:
         shown.append(rows)
     listed = ", ".join(f"{count:,} {state}" for state, count in sorted(now.phones.items())) or "none"
     running = ", ".join(f"{count:,} {kind}" for kind, count in sorted(now.jobs_running.items())) or "none"
+    waiting = sum(now.jobs_waiting.values())
+    if now.jobs_running:
+        running += f" ({waiting:,} wait for a worker; the oldest is {_duration(int(now.oldest_job_seconds * 1000))} old)"
     shown += [f"[bold]Phones[/]        {listed}", f"[bold]Jobs running[/]  {running}"]
     if now.jobs_failed_24h:
         failures = table("Jobs that failed in the last 24 hours", "kind", "server_id", "ago", "why")
