@@ -22,6 +22,7 @@ from opencph.gateway.relay import Address
 from opencph.gateway.ssh_admission import Door, Doors, GoneError, Guest, TurnedAwayError
 from opencph.gateway.ssh_farewell import VERSION_LINE, Farewells, disconnect_packet
 from opencph.gateway.telling import Sparing
+from opencph.metrics.families import LOGINS_REFUSED
 from opencph.store.database import Database, StoreError
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class Tunnels:
         return None
 
     def _turn_away(self, guest: Guest, ip: str, reason: TurnedAwayError, greeting: bytes = b"") -> None:
+        LOGINS_REFUSED.add("crowded")
         self._sparing.say(_logger.warning, "ssh client turned away", address=ip, peer=guest.client, cause=str(reason))
         self._farewells.part(guest.sock, greeting + disconnect_packet(str(reason)))
 
