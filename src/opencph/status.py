@@ -16,6 +16,7 @@ from sqlalchemy import bindparam, func, select
 
 from opencph.fleet import census
 from opencph.fleet.statuses import SERVER_STATES
+from opencph.fleet.findings import Finding, recent
 from opencph.jobs import FAILED
 from opencph.settings import Settings
 from opencph.store import processes
@@ -75,6 +76,7 @@ class Status(msgspec.Struct, frozen=True):
     jobs_waiting: dict[str, int]  # of those, by kind, the ones that no worker works on
     oldest_job_seconds: float
     jobs_failed_24h: list[Failure]
+    found_24h: list[Finding]  # what was killed, removed or added behind our back
     capacity: list[Used]
     quota: list[Used]
 
@@ -154,6 +156,7 @@ def read_status(settings: Settings) -> Status:
                 jobs_waiting=_by_kind([job for job in open_jobs if job.waiting]),
                 oldest_job_seconds=max((job.oldest_seconds for job in open_jobs), default=0.0),
                 jobs_failed_24h=tx.rows(JOBS_FAILED, since=now - RECENT_MS),
+                found_24h=recent(tx, within_ms=RECENT_MS, most=SHOWN_AT_MOST),
                 capacity=tx.rows(CAPACITY),
                 quota=[
                     used._replace(name=f"{resource} of {used.name}")
@@ -268,6 +271,11 @@ def _render(now: Status) -> list[RenderableType]:
             why = f"{job.error_code or ''} {job.error_msg or ''}".strip()
             failures.add_row(job.kind, job.server_id or "", _duration(clock - job.end_ms), escape(why))
         shown.append(failures)
+    if now.found_24h:
+        found = table("Found in the last 24 hours", "what", "server_id", "ago", "told")
+        for one in now.found_24h:
+            found.add_row(one.what, one.server_id or "", _duration(clock - one.time_ms), escape(one.text))
+        shown.append(found)
     limits = table("Capacity and quota", "what", "used", "limit")
     for used in (*now.capacity, *now.quota):
         limits.add_row(used.name, f"{used.used:,}", f"{used.limit:,}")
