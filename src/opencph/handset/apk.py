@@ -5,11 +5,14 @@ and a phone's host should not carry an XML parser. Prints one line of JSON; on f
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from typing import Any
 
-MEMORY_BYTES = 1 << 30
+from opencph.handset import apk_limits
+
+MEMORY_BYTES = 512 << 20
 CPU_SECONDS = 20
 LIST_MAX = 500
 
@@ -30,6 +33,8 @@ def read() -> dict[str, object]:
     """What standard input says of itself. Any exception means that it is no APK that can be read."""
     from pyaxmlparser import APK
 
+    with os.fdopen(os.dup(0), "rb") as file:
+        apk_limits.check(file)
     apk = APK("/proc/self/fd/0", skip_analysis=False)
     manifest = apk.get_android_manifest_xml()
     split = manifest.get("split") if manifest is not None else None
@@ -55,6 +60,9 @@ def main() -> int:
         found = read()
     except MemoryError:
         print("it takes too much memory to read")
+        return 1
+    except apk_limits.NotApkError as error:
+        print(str(error)[:200])
         return 1
     except BaseException as error:
         print(f"{type(error).__name__}: {error}".splitlines()[0][:200])

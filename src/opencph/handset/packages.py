@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 APPS, DATA = "/data/app", "/data/data"
 ABOUT = ".about.json"
 READ_SECONDS = 30.0
+READERS_AT_ONCE = 2  # of a host: each may take as much memory as `apk` allows itself
 APK_BYTES_MAX = 2 << 30
 PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
 PIECE_BYTES = 1 << 18
@@ -113,8 +115,16 @@ async def _package_in(phone: Phone, directory: str) -> Package | None:
         return None
 
 
+_READERS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
 async def read_apk(phone: Phone, path: str) -> _Read:
     """The metadata of an APK in the phone. Raises InstallError."""
+    async with _READERS.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(READERS_AT_ONCE)):
+        return await _read_apk(phone, path)
+
+
+async def _read_apk(phone: Phone, path: str) -> _Read:
     try:
         fd = phone.files.open_read(path)
     except OSError as error:
