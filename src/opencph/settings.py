@@ -75,6 +75,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     objects_endpoint: Annotated[str, describe("URL of an S3-compatible service. Empty: Amazon's.")] = ""
     sync_commands_per_minute: Annotated[int, describe("RunSyncCommand calls that one user may make in a minute.", ge=1)] = 6
+    login_failures_per_minute: Annotated[
+        int,
+        describe(
+            "Wrong passwords that one client may send for one user in a minute; five times as many for all users, and ten times as "
+            "many for one user from clients that never got in.",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 10
+    connections: Annotated[int, describe("HTTP connections that one api process holds at a time.", ge=16, le=1_000_000)] = 8192
+    connections_per_client: Annotated[
+        int,
+        describe("Of these, how many of one client address (of IPv6: one /64). Raise it behind a proxy.", ge=1, le=1_000_000),
+    ] = 1024
+    tls_cert: Annotated[str, describe("PEM file with the certificate chain of the endpoint. Empty: HTTP without TLS.")] = ""
+    tls_key: Annotated[str, describe("PEM file with its key, without a password; not readable by everybody.")] = ""
     token_hours: Annotated[int, describe("Life of an IAM token, in hours.", ge=1, le=8760)] = 24
     clock_skew_seconds: Annotated[int, describe("How far a signed request's X-Sdk-Date may be from our clock.", ge=1)] = 900
     body_limit_bytes: Annotated[int, describe("Largest request body.", ge=1024, le=1 << 30)] = 12 * 1024 * 1024

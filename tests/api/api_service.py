@@ -18,6 +18,7 @@ from opencph.wire.signatures import sign
 READY_SECONDS = 30
 
 _RUN = """
+import json
 import sys
 from pathlib import Path
 from opencph import log
@@ -25,11 +26,12 @@ from opencph.api.process import run_api
 from opencph.preparation import prepare_database, prepare_directories, write_credentials
 from opencph.settings import Settings
 
-settings = Settings(
+values = dict(
     data=Path(sys.argv[1]), listen="127.0.0.1:0", database=sys.argv[2], network=sys.argv[3], body_limit_bytes=200_000,
     quota_servers=100_000, quota_phones=1_000_000, quota_eips=100_000, host_phones=1_000_000, host_servers=100_000,
 )
-log.configure("info", process="api")
+settings = Settings(**{**values, **json.loads(sys.argv[4])})
+log.configure(settings.log_level, process="api")
 prepare_directories(settings)
 prepare_database(settings)
 
@@ -66,7 +68,7 @@ class Service:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, _, port = self.endpoint.removeprefix("http://").rpartition(":")
+        host, _, port = self.endpoint.partition("://")[2].rpartition(":")
         return host, int(port)
 
     def signed(self, method: str, path: str, query: str = "", body: bytes = b"", *, at: float | None = None) -> httpx.Response:
@@ -101,9 +103,10 @@ class Service:
         return {**body, **changes}
 
 
-def start(data: Path, database_url: str, network: str) -> Service:
+def start(data: Path, database_url: str, network: str, **settings: object) -> Service:
+    """An api process; `settings` go over those that tests have."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _RUN, str(data), database_url, network],
+        [sys.executable, "-c", _RUN, str(data), database_url, network, json.dumps(settings)],
         stdout=subprocess.PIPE,
         stderr=(data / "log").open("w"),
         text=True,

@@ -17,6 +17,11 @@ BODY_SECONDS = 60.0
 DRAIN_SECONDS = 5.0
 DRAIN_TIMES_LIMIT = 4
 
+#: What bodies that are being read or worked on may hold in all, as a multiple of the largest one.
+BODIES_AT_ONCE = 16
+#: The largest body of a request that nobody has to be known for.
+OPEN_BODY_BYTES = 64 * 1024
+
 TOO_LARGE = "request entity too large"
 
 
@@ -30,12 +35,21 @@ def has_body(headers: Mapping[bytes, bytes]) -> bool:
     return (length is not None and length != b"0") or b"transfer-encoding" in headers
 
 
+class Room:
+    """Memory that the bodies of all requests share."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.left_bytes = limit_bytes
+
+
 class Body:
-    """The body of one request, read once or thrown away."""
+    """The body of one request, read once or thrown away. `leave` it at the end of the request."""
 
-    __slots__ = ("_announced", "_limit_bytes", "_receive", "_seen", "ended", "taken")
+    __slots__ = ("_announced", "_held", "_limit_bytes", "_receive", "_room", "_seen", "ended", "taken")
 
-    def __init__(self, receive: Receive, headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
+    def __init__(self, receive: Receive, headers: Mapping[bytes, bytes], limit_bytes: int, room: Room | None = None) -> None:
+        self._room = room or Room(limit_bytes * BODIES_AT_ONCE)
+        self._held = 0
         self._receive = receive
         self._announced = int(headers.get(b"content-length", b"0"))
         self._limit_bytes = limit_bytes
@@ -43,9 +57,18 @@ class Body:
         self.taken = False  # somebody has begun to read it
         self.ended = False  # nothing more comes
 
+    def limit(self, limit_bytes: int) -> None:
+        """Allow no more than this."""
+        self._limit_bytes = min(self._limit_bytes, limit_bytes)
+
+    def leave(self) -> None:
+        """Give back the room that it took."""
+        self._room.left_bytes += self._held
+        self._held = 0
+
     async def read(self) -> bytes:
-        """The whole body. Raises CphError 413 when it is too large, whether it says so beforehand or not, and 408 when it is too
-        slow; ClientGoneError."""
+        """The whole body. Raises CphError 413 when it is too large, whether it says so beforehand or not, 408 when it is too slow
+        and 503 when all bodies together take too much memory; ClientGoneError."""
         self.taken = True
         if self._announced > self._limit_bytes:
             raise CphError("APIGW.0201", f"{TOO_LARGE}: {self._announced} bytes, at most {self._limit_bytes}", status=413)
@@ -53,7 +76,12 @@ class Body:
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while not self.ended:
-                    pieces.append(await self._piece())
+                    piece = await self._piece()
+                    self._held += len(piece)
+                    self._room.left_bytes -= len(piece)
+                    if self._room.left_bytes < 0:
+                        raise CphError("CPS.0042", "too many large requests at once; try again in a moment")
+                    pieces.append(piece)
                     if self._seen > self._limit_bytes:
                         raise CphError("APIGW.0201", f"{TOO_LARGE}: more than {self._limit_bytes} bytes", status=413)
         except TimeoutError:

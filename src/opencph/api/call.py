@@ -30,6 +30,7 @@ class Call:
     raw_query: bytes
     body: bytes
     headers: Mapping[bytes, bytes]
+    client: str = ""  # address
 
     @property
     def query(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar, cast
 
@@ -20,7 +21,7 @@ import structlog
 
 from opencph import log
 from opencph.api import auditing, metrics
-from opencph.api.bodies import Body, ClientGoneError, Receive, has_body
+from opencph.api.bodies import BODIES_AT_ONCE, OPEN_BODY_BYTES, Body, ClientGoneError, Receive, Room, has_body
 from opencph.api.call import Answer, Call, Result
 from opencph.api.errors import refusal
 from opencph.api.objects import ObjectApi
@@ -30,7 +31,7 @@ from opencph.api.routing import Route, Router
 from opencph.fleet import Fleet
 from opencph.iam import Caller
 from opencph.iam.auth import TOKEN_HEADER, Authenticator, LookupNeededError, Request
-from opencph.wire.errors import CphError
+from opencph.wire.errors import CphError, ErrorBody
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Outcome = TypeVar("Outcome")
@@ -56,6 +57,7 @@ class Edge:
         self.router = Router(ROUTES)
         self.objects = ObjectApi(fleet)
         self.body_limit_bytes = fleet.settings.body_limit_bytes
+        self._room = Room(BODIES_AT_ONCE * self.body_limit_bytes)
         self.reads_inline = fleet.database.reads_inline
         # Request ids are no secrets, but must differ between processes that were forked from one.
         self._random_bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
@@ -91,12 +93,14 @@ class Edge:
                     await send(message)
 
                 await self.objects(scope, receive, note, request_id)
+                if status == CLIENT_GONE:
+                    await _say_goodbye(send)
                 return
             status, headers, payload = await self._exchange(scope, receive, found)
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": payload})
         except ClientGoneError:
-            return
+            await _say_goodbye(send)
         finally:
             self._numbers.answered(operation, scope["method"], status, time.perf_counter() - began)
             if self._access_log:
@@ -126,7 +130,7 @@ class Edge:
         headers = dict(pairs)
         if len(headers) != len(pairs):
             headers = _without_doubles(pairs)
-        body = Body(receive, headers, self.body_limit_bytes) if has_body(headers) else None
+        body = Body(receive, headers, self.body_limit_bytes, self._room) if has_body(headers) else None
         try:
             if found is None:
                 raise CphError("APIGW.0101", f"{scope['method']} {_shown(scope['path'])}")
@@ -144,8 +148,12 @@ class Edge:
             operation, identity = ("unknown", False) if found is None else (found[0].operation, found[0].identity)
             refused = refusal(error, request_id, operation, identity=identity)
             if body is not None:
+                body.leave()
                 await body.drain()
             return refused.status, answer_headers, _encode(refused.body)
+        finally:
+            if body is not None:
+                body.leave()
 
     async def _answer(
         self,
@@ -159,7 +167,11 @@ class Edge:
         project_id = params.pop(0) if route.project else ""
         content = b""
         caller = NOBODY
+        if body is not None and not route.auth:
+            body.limit(OPEN_BODY_BYTES)
         if body is not None and TOKEN_HEADER not in headers:
+            if route.auth and not route.scraped:
+                self.authenticator.expect(headers)
             content = await body.read()  # a signature covers it
         if route.auth:
             if route.scraped and metrics.is_scraper(self.fleet.settings, headers):
@@ -178,7 +190,10 @@ class Edge:
                 raise forbidden
         if body is not None and not body.taken:
             content = await body.read()
-        call = Call(self.fleet, self.authenticator, caller, request_id, tuple(params), scope["query_string"], content, headers)
+        query = scope["query_string"]
+        call = Call(self.fleet, self.authenticator, caller, request_id, tuple(params), query, content, headers)
+        if (client := scope.get("client")) is not None:
+            call.client = client[0]
         if route.writes:
             return await _in_thread(self._writes, auditing.audited, route, call)
         if self.reads_inline and not route.blocks and not (route.slow and route.slow(call)):
@@ -230,6 +245,16 @@ class Edge:
         """Wait for the threads."""
         for threads in (self._reads, self._writes, self._slow):
             threads.shutdown()
+
+
+async def _say_goodbye(send: Send) -> None:
+    """To a client that went away while it sent, or broke the framing of its body: the HTTP server does not tell which, and would
+    call it an error of ours."""
+    with suppress(Exception):
+        await send({"type": "http.response.start", "status": 400, "headers": [_JSON, (b"connection", b"close")]})
+        broken = CphError("APIGW.0201", "the request body is not framed as its headers say")
+        body = ErrorBody(request_id="", error_code=broken.code, error_msg=broken.message)
+        await send({"type": "http.response.body", "body": _encode(body)})
 
 
 def _closing(send: Send) -> Send:

@@ -28,7 +28,7 @@ def refusal(error: BaseException, request_id: str, operation: str, *, identity: 
     if isinstance(error, ServiceError):
         return Refusal(error.status, error.body)
     cph = error if isinstance(error, CphError) else _internal(error, request_id, operation, log)
-    if identity:
+    if identity and cph.code != "APIGW.0308":  # the gateway throttles, before the identity service
         return Refusal(cph.status, _identity_body(IdentityError(cph.status, cph.message)))
     return Refusal(cph.status, ErrorBody(request_id=request_id, error_code=cph.code, error_msg=cph.message))
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 
+import structlog
+
 from opencph.api.call import Answer, Call, Result
+from opencph.api.connections import client_of
 from opencph.iam import identity as rules
 from opencph.wire import identity_checks
 from opencph.wire.errors import IdentityError
+
+_logger = structlog.get_logger("opencph.api")
 
 SUBJECT_HEADER = b"x-subject-token"
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
@@ -16,9 +21,22 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](
 def create_token(call: Call) -> Result:
     """POST /v3/auth/tokens: 201, the token in X-Subject-Token."""
     request = identity_checks.create_token(call.body)
-    token, body = rules.create_token(
-        call.authenticator, call.fleet.settings, request, _endpoint(call), catalog=not call.query.get("nocatalog")
+    client, user = (
+        client_of(call.client),
+        "/".join(part or "" for part in (request.user_id, request.user_name, request.domain_id, request.domain_name)),
     )
+    logins = call.authenticator.logins
+    logins.check(client, user)
+    try:
+        token, body = rules.create_token(
+            call.authenticator, call.fleet.settings, request, _endpoint(call), catalog=not call.query.get("nocatalog")
+        )
+    except IdentityError as error:
+        if error.status == 401:
+            logins.failed(client, user)
+            _logger.warning("login refused", client=call.client, user=(request.user_name or request.user_id or "")[:64])
+        raise
+    logins.succeeded(client, user)
     return Answer(201, body, ((SUBJECT_HEADER, token.encode()),))
 
 
@@ -56,4 +74,5 @@ def list_users(call: Call) -> Result:
 def _endpoint(call: Call) -> str:
     """Where the client reached us, which is where it will reach the services of the catalog."""
     host = call.headers.get(b"host", b"").decode("latin-1")
-    return f"http://{host if _HOST.fullmatch(host) else call.fleet.settings.listen}"
+    scheme = "https" if call.fleet.settings.tls_cert else "http"
+    return f"{scheme}://{host if _HOST.fullmatch(host) else call.fleet.settings.listen}"

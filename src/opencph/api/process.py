@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 import structlog
 import uvloop
 from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from opencph.api.connections import Connections, room_for_descriptors
 from opencph.api.edge import Edge
 from opencph.api.metrics import make_scrape_token
+from opencph.api.tls import Tls, TlsError, tls_of
 from opencph.fleet import open_fleet
 from opencph.metrics.exchange import answering
 from opencph.settings import Settings
@@ -26,7 +29,9 @@ from opencph.sockets import BACKLOG, listen, stop_accepting
 from opencph.store import processes
 from opencph.store.database import StoreError
 
+#: The time for a request's headers, idle time before them included, and the bytes that they may have.
 HEADER_SECONDS = 30
+HEADER_BYTES = 128 * 1024
 #: How long clients that hold a connection are given to ask once more, and to be told that it closes.
 LINGER_SECONDS = 0.5
 STOP_SECONDS = 10.0
@@ -43,7 +48,7 @@ class ApiStartError(Exception):
 class _Server(Server):
     """Granian on a socket of ours: port 0 works, and a taken port is an error instead of a shared one."""
 
-    def __init__(self, app: Edge, listening: socket.socket) -> None:
+    def __init__(self, app: Edge, listening: socket.socket, tls: Tls | None) -> None:
         host, port = listening.getsockname()[:2]
         super().__init__(
             app,
@@ -53,7 +58,12 @@ class _Server(Server):
             http=HTTPModes.http1,
             websockets=False,
             backlog=BACKLOG,
-            http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
+            # It must accept more than are kept, else those above wait unseen in front of everybody else.
+            backpressure=2 * app.fleet.settings.connections,
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000, max_buffer_size=HEADER_BYTES),
+            ssl_cert=tls.certificate if tls else None,
+            ssl_key=tls.key if tls else None,
+            ssl_protocol_min=SSLProtocols.tls12,
             log_enabled=False,
         )
         self._listening = listening  # Granian takes it over when it starts
@@ -69,11 +79,11 @@ class _Server(Server):
         self._ssp: Any = None
 
 
-def endpoint_of(listening: socket.socket) -> str:
+def endpoint_of(listening: socket.socket, scheme: str = "http") -> str:
     """The URL under which a client of this machine reaches the socket."""
     host, port = listening.getsockname()[:2]
     host = WILDCARDS.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def run_api(settings: Settings, ready: Callable[[str], None], listening: socket.socket | None = None) -> None:
@@ -85,14 +95,19 @@ def run_api(settings: Settings, ready: Callable[[str], None], listening: socket.
     Without one the process listens on `settings.listen`. Opens the database itself, so it may run in a forked child.
     Raises ApiStartError, ListenError, StoreError, SettingsError.
     """
+    try:
+        tls = tls_of(settings)
+    except TlsError as error:
+        raise ApiStartError(str(error)) from error
     listening = listening or listen(settings.listen)
+    room_for_descriptors()
     try:
         fleet = open_fleet(settings)
         try:
             process_id = processes.register(fleet.database, "api")
             edge = Edge(fleet)
             try:
-                uvloop.run(_serve(edge, listening, process_id, ready))
+                uvloop.run(_serve(edge, listening, tls, process_id, ready))
             finally:
                 edge.close()
                 with suppress(StoreError):
@@ -103,7 +118,7 @@ def run_api(settings: Settings, ready: Callable[[str], None], listening: socket.
         listening.close()
 
 
-async def _serve(edge: Edge, listening: socket.socket, process_id: str, ready: Callable[[str], None]) -> None:
+async def _serve(edge: Edge, listening: socket.socket, tls: Tls | None, process_id: str, ready: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     replaced = False
 
@@ -116,13 +131,15 @@ async def _serve(edge: Edge, listening: socket.socket, process_id: str, ready: C
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, leave)
-    endpoint = endpoint_of(listening)
-    server = _Server(edge, listening)
+    endpoint = endpoint_of(listening, "https" if tls else "http")
+    port, settings = listening.getsockname()[1], edge.fleet.settings
+    server = _Server(edge, listening, tls)
     make_scrape_token(edge.fleet.settings)
     numbers = AsyncExitStack()
     await numbers.enter_async_context(answering("api", edge.fleet.settings.run_directory))
     serving = asyncio.create_task(server.serve())
     beating = asyncio.create_task(_beat(edge, process_id))
+    watching = asyncio.create_task(Connections(port, settings.connections_per_client, settings.connections).watch())
     waiting = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait_for(_answers(endpoint), READY_SECONDS)
@@ -135,6 +152,7 @@ async def _serve(edge: Edge, listening: socket.socket, process_id: str, ready: C
     finally:
         beating.cancel()
         waiting.cancel()
+        watching.cancel()
         server.stop_accepting()
         with suppress(asyncio.TimeoutError):
             edge.leaving = True
@@ -152,8 +170,13 @@ async def _serve(edge: Edge, listening: socket.socket, process_id: str, ready: C
 
 async def _answers(endpoint: str) -> None:
     """Return once a request is answered."""
-    host, _, port = endpoint.removeprefix("http://").rpartition(":")
-    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    scheme, _, place = endpoint.partition("://")
+    host, _, port = place.rpartition(":")
+    context = None
+    if scheme == "https":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is our own socket, asked whether it answers
+    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     if b" 200 " not in await reader.readline():
         raise ApiStartError("the HTTP server does not answer GET /healthz")

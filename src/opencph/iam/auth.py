@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, select
 
 from opencph.iam import READER, Caller
+from opencph.iam.login_guard import LoginGuard
 from opencph.iam.policies import ROLES, Union, policy_of
 from opencph.iam.tokens import Claims, TokenError, read
 from opencph.iam.users import ACCESS_KEY, GRANT, ROLES_OF_USER, USER_BY_ID, AccessKeyRow, GrantRow
@@ -29,6 +30,7 @@ TOKEN_KEY_NAME = "token"  # noqa: S105 - the name of a row, no secret
 TOKEN_HEADER = b"x-auth-token"
 AUTHORIZATION_HEADER = b"authorization"
 PROJECT_HEADER = b"x-project-id"
+_NO_CREDENTIALS = "no credentials: send X-Auth-Token, or sign the request with an access key"
 
 _SIGNING_KEY: Query[str] = Query(select(signing_keys.c.secret).where(signing_keys.c.name == bindparam("name")), scalar)
 
@@ -70,6 +72,7 @@ class Authenticator:
         self._tokens: dict[bytes, _Remembered] = {}
         self._keys: dict[str, _Key] = {}
         self._token_key: bytes | None = None
+        self.logins = LoginGuard(settings.login_failures_per_minute)
 
     @property
     def token_key(self) -> bytes:
@@ -89,9 +92,21 @@ class Authenticator:
             return self.by_token(token, lookup=lookup)
         authorization = request.headers.get(AUTHORIZATION_HEADER)
         if authorization is None:
-            raise CphError("APIGW.0301", "no credentials: send X-Auth-Token, or sign the request with an access key")
+            raise CphError("APIGW.0301", _NO_CREDENTIALS)
         try:
             return self._by_signature(parse_authorization(authorization), request, lookup)
+        except SignatureError as error:
+            raise CphError("APIGW.0301", f"verify aksk signature fail: {error}") from None
+
+    def expect(self, headers: Mapping[bytes, bytes]) -> None:
+        """Look at credentials before a body is read that a signature covers. Raises CphError APIGW.0301 (401) for those that cannot
+        be right whatever the body is."""
+        authorization = headers.get(AUTHORIZATION_HEADER)
+        if authorization is None:
+            raise CphError("APIGW.0301", _NO_CREDENTIALS)
+        try:
+            parse_authorization(authorization)
+            self._check_date(headers)
         except SignatureError as error:
             raise CphError("APIGW.0301", f"verify aksk signature fail: {error}") from None
 
@@ -142,16 +157,7 @@ class Authenticator:
         )
 
     def _by_signature(self, authorization: Authorization, request: Request, lookup: bool) -> Caller:
-        now = time.time()
-        date = request.headers.get(DATE_HEADER)
-        if date is None:
-            raise SignatureError("the header X-Sdk-Date is not there exactly once")
-        off = abs(now - parse_date(date))
-        if off > self.skew_seconds:
-            minutes = round(off / 60)
-            raise SignatureError(
-                f"X-Sdk-Date is {minutes} minutes off the clock here: at most {self.skew_seconds // 60}; set your clock, sign again"
-            )
+        now = self._check_date(request.headers)
         key = self._key(authorization.access_key, now, lookup)
         if key is None:
             raise SignatureError(f"the access key {authorization.access_key} does not exist or is disabled")
@@ -174,6 +180,20 @@ class Authenticator:
         if caller is None:
             raise CphError("APIGW.0302", f"the access key gives no access to project {project_id[:64]!r}")
         return caller
+
+    def _check_date(self, headers: Mapping[bytes, bytes]) -> float:
+        """The time of now. Raises SignatureError when the request was signed at another time."""
+        now = time.time()
+        date = headers.get(DATE_HEADER)
+        if date is None:
+            raise SignatureError("the header X-Sdk-Date is not there exactly once")
+        off = abs(now - parse_date(date))
+        if off > self.skew_seconds:
+            minutes = round(off / 60)
+            raise SignatureError(
+                f"X-Sdk-Date is {minutes} minutes off the clock here: at most {self.skew_seconds // 60}; set your clock, sign again"
+            )
+        return now
 
     def _key(self, access_key: str, now: float, lookup: bool) -> _Key | None:
         found = self._keys.get(access_key)

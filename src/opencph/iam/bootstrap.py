@@ -250,7 +250,7 @@ def _insert(tx: Transaction, table: str, **values: str | int) -> None:
 
 
 def _configured_endpoint(settings: Settings) -> str:
-    return f"http://{settings.listen}"
+    return f"{'https' if settings.tls_cert else 'http'}://{settings.listen}"
 
 
 def _read_credentials(settings: Settings) -> Credentials:

@@ -1,4 +1,4 @@
-"""Texts that we sign ourselves: the one frame of tokens and tickets. What they say and for whom is `tokens` and `tickets`'s business.
+"""Texts that we sign ourselves: the one frame of tokens and tickets. What they say, and for whom, those modules know.
 
 A signed text is `<payload>.<signature>`, both base64url without padding: the payload is msgpack, the signature HMAC-SHA256 over a
 label and the payload. The label says what kind of text it is, so that none can be passed off as another. Keys are rows of
