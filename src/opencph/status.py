@@ -15,8 +15,8 @@ import msgspec
 from sqlalchemy import bindparam, func, select
 
 from opencph.fleet import census
-from opencph.fleet.statuses import SERVER_STATES
 from opencph.fleet.findings import Finding, recent
+from opencph.fleet.statuses import SERVER_STATES
 from opencph.jobs import FAILED
 from opencph.settings import Settings
 from opencph.store import processes
