@@ -124,14 +124,14 @@ class RunningCph:
 
 
 @contextmanager
-def own_network() -> Iterator[str]:
-    """A /16 of 127.0.0.0/8 that no other user of this function has, on this machine."""
+def own_network(wanted: str = "") -> Iterator[str]:
+    """A /16 of 127.0.0.0/8 that no other user of this function has, on this machine; `wanted`: that one, once it is free."""
     directory = Path(tempfile.gettempdir()) / f"opencph-networks-{os.getuid()}"
     directory.mkdir(mode=0o700, exist_ok=True)
-    for second in random.sample(range(128, 200), 72):
+    for second in [int(wanted.split(".")[1])] if wanted else random.sample(range(128, 200), 72):
         with (directory / f"127.{second}.lock").open("w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wanted else fcntl.LOCK_NB))
             except BlockingIOError:
                 continue
             yield f"127.{second}.0.0/16"

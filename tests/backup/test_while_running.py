@@ -43,8 +43,10 @@ class Owner(Actor):
 
 
 def settled(answer: Any) -> Any:
-    """An answer without what is of the moment."""
-    return {key: value for key, value in answer.items() if key != "request_id"}
+    """An answer without what is of the moment: a phone that comes back was changed then."""
+    if isinstance(answer, dict):
+        return {key: settled(value) for key, value in answer.items() if key not in ("request_id", "update_time")}
+    return [settled(value) for value in answer] if isinstance(answer, list) else answer
 
 
 def read(cph: RunningCph, token: str, server_id: str) -> list[Any]:
@@ -62,15 +64,13 @@ def an_image() -> bytes:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("source", ["sqlite", "postgresql"])
-@pytest.mark.parametrize("target", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(("source", "target"), [("sqlite", "postgresql"), ("postgresql", "sqlite")])
 def test_what_is_restored_is_what_was(
     installations: Installations, directory: Path, source: str, target: str, request: pytest.FixtureRequest
 ) -> None:
     if missing := missing_tools():
         pytest.skip(f"no {missing[0]}: sudo apt-get install adb openssh-client")
-    if "postgresql" in (source, target):
-        cluster = request.getfixturevalue("postgresql_cluster")
+    cluster = request.getfixturevalue("postgresql_cluster")
     old_url = cluster.create_database(template="template1") if source == "postgresql" else ""
     new_url = cluster.create_database(template="template1") if target == "postgresql" else ""
     old_options = ["--data", directory / "old", *(["--database", old_url] if old_url else [])]
