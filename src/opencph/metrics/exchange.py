@@ -102,6 +102,7 @@ async def answering(process: str, run_directory: Path) -> AsyncIterator[None]:
             writer.close()
 
     server: asyncio.Server | None = None
+    run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = os.open(run_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         path.unlink(missing_ok=True)  # of a dead process with our pid
