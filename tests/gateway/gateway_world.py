@@ -25,6 +25,7 @@ from opencph.store import processes, revisions, tables
 from opencph.store.database import Database, Query, Transaction, Value, command, scalar
 
 SECONDS = 15.0
+START_SECONDS = 60.0  # of a process, on a machine with other work
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
@@ -78,6 +79,20 @@ class Network:
                 state="active",
                 create_ms=0,
             )
+
+    def use_project(self, project_id: str) -> None:
+        """Make another project, for the servers that come."""
+        self.project_id = project_id
+        with self.database.write() as tx:
+            add(tx, tables.projects, project_id=project_id, domain_id="d", name="other", enabled=1)
+
+    def unbind(self, public_ip: str) -> None:
+        """Take a public address from its server."""
+        eip = sql_select(tables.eips.c.eip_id).where(tables.eips.c.address == bindparam("ip")).scalar_subquery()
+        with self.database.write() as tx:
+            taken = update(tables.server_addresses).where(tables.server_addresses.c.eip_id == eip)
+            tx.run(command(taken.values(eip_id=None)), ip=public_ip)
+            revisions.bump(tx, "network")
 
     def ip(self) -> str:
         """An address that no one else has."""
@@ -252,7 +267,7 @@ class Gateway:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=log)
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], SECONDS)
+        ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
         assert ready and self.process.stdout.readline() == b"ready\n", self.log.read_text()
 
     def serves(self, revision: int | None = None) -> None:

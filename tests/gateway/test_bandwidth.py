@@ -233,3 +233,37 @@ def test_bytes_to_the_phone_are_limited_in_a_mapping_and_in_a_tunnel(
             assert 0.5 * most < got <= most * SLACK, address
     finally:
         ssh.end()
+
+
+@once
+@pytest.mark.parametrize(("mbit", "seconds"), [(1, 3.0), (2000, 1.0)])
+def test_the_smallest_and_the_largest_bandwidth_hold(network: Network, gateway: Start, mbit: int, seconds: float) -> None:
+    phone, public = network.ip(), network.ip()
+    network.server(
+        phone_ip_first=phone,
+        server_ip=network.ip(),
+        eip_id=network.eip(public),
+        ports=PORTS,
+        bandwidth_id=network.bandwidth(mbit),
+    )
+    source = Source(phone, 20000)
+    gateway()
+    got = sum(_received([(public, 10001)] * 2, seconds))
+    source.close()
+    most = mbit * BYTES_PER_MBIT * seconds
+    assert 0 < got <= most * SLACK + PORTION_BYTES_MAX  # what the largest reaches is the machine's affair
+    if mbit == 1:
+        assert got > 0.5 * most
+
+
+@once
+def test_twenty_connections_of_an_address_share_its_bandwidth_evenly(
+    network: Network, gateway: Start, limited: tuple[str, str, str, str, Source]
+) -> None:
+    _phone, _vip, public, bandwidth_id, _source = limited
+    network.bandwidth(40, bandwidth_id)
+    gateway()
+    got = _received([(public, 10001)] * 20, 3.0)
+    assert sum(got) <= 40 * BYTES_PER_MBIT * 3.0 * SLACK
+    assert min(got) > 0.5 * sum(got) / 20, got
+    assert max(got) < 2 * sum(got) / 20, got

@@ -20,7 +20,7 @@ from opencph.store import processes
 #: For what has nothing to do with the database.
 once = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
-Start = Callable[[], Gateway]
+Start = Callable[..., Gateway]
 PORTS = (("web", 20000, True), ("inner", 20001, False))
 
 
@@ -283,3 +283,101 @@ def test_a_thousand_connections_at_once_all_get_through(network: Network, gatewa
         for sock in (*clients, *served):
             sock.close()
         wait_until(lambda: sockets(running.process.pid) < 50, "sockets given back")
+
+
+class Endless:
+    """A TCP server at a phone's address that sends for ever."""
+
+    def __init__(self, ip: str, port: int) -> None:
+        self._listener = socket.create_server((ip, port))
+        self.connections: list[socket.socket] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                self.connections.append(self._listener.accept()[0])
+                threading.Thread(target=self._send, args=(self.connections[-1],), daemon=True).start()
+
+    @staticmethod
+    def _send(connection: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection.sendall(bytes(1 << 16))
+
+    def die(self) -> None:
+        """As the kernel ends the sockets of a phone that is killed."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self.connections:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            with suppress(OSError):  # cut already
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+
+def _until_the_end(client: socket.socket) -> None:
+    """Read until the connection is over. A hang is a failure."""
+    client.settimeout(15)
+    with suppress(ConnectionResetError):
+        while client.recv(1 << 16):
+            pass
+
+
+@once
+@pytest.mark.parametrize("event", ["the phone dies", "the server is changed"])
+def test_a_transfer_is_cut_and_not_hung_when_its_phone_goes_and_the_log_says_why(
+    network: Network, gateway: Start, phones: TcpPhones, event: str
+) -> None:
+    phone, vip, new = network.ip(), network.ip(), network.ip()
+    server_id = network.server(phone_ip_first=phone, server_ip=vip)
+    bystander, bystander_vip = network.ip(), network.ip()
+    network.server(phone_ip_first=bystander, server_ip=bystander_vip)
+    phones.listen(bystander, 5555)
+    endless = Endless(phone, 5555)
+    running = gateway()
+    kept = Client(bystander_vip, 10000)
+    assert kept.line() == f"{bystander}:5555"
+    busy = socket.create_connection((vip, 10000), 10)
+    assert busy.recv(1 << 16)
+    if event == "the phone dies":
+        endless.die()
+        cause = "the phone has reset it"
+    else:
+        network.change(server_id, phone_ip_first=new, server_ip=network.ip())
+        cause = "does not lead to that phone any more"
+    _until_the_end(busy)
+    wait_until(lambda: "connection cut" in running.log.read_text(), "the line in the log")
+    text = running.log.read_text()
+    assert cause in text or (event == "the phone dies" and "the connection broke" in text), text
+    assert f'"to": "{phone}:5555"' in text and '"peer": "127.0.0.1"' in text
+    assert kept.say("undisturbed") == "undisturbed"
+    if event == "the phone dies":
+        with suppress(ConnectionResetError):
+            assert Client(vip, 10000).is_cut()
+        wait_until(lambda: "the phone does not answer: Connection refused" in running.log.read_text(), "the reason")
+    else:
+        endless.die()
+
+
+@once
+def test_a_client_that_floods_a_mapping_has_its_share_and_others_are_served(
+    network: Network, gateway: Start, phones: TcpPhones
+) -> None:
+    phone, vip = network.ip(), network.ip()
+    network.server(phone_ip_first=phone, server_ip=vip)
+    phones.listen(phone, 5555)
+    running = gateway({"opencph.gateway.mappings.CLIENT_SHARE": 0.002})
+    before = sockets(running.process.pid)
+    flood = [socket.create_connection((vip, 10000), 10) for _ in range(200)]
+    with socket.create_connection((vip, 10000), 10, source_address=("127.9.9.9", 0)) as other:
+        assert other.makefile().readline() == f"{phone}:5555\n"
+        other.sendall(b"served\n")
+        assert other.recv(100) == b"served\n"
+    wait_until(lambda: "which is its share" in running.log.read_text(), "the reason")
+    assert running.log.read_text().count("connection refused") <= 60
+    assert sockets(running.process.pid) - before < 100
+    for sock in flood:
+        sock.close()
+    wait_until(lambda: sockets(running.process.pid) <= before, "sockets given back")
+    assert Client(vip, 10000).line() == f"{phone}:5555"

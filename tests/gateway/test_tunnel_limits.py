@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -22,7 +23,7 @@ from opencph.gateway.ssh_admission import LOGINS_PER_CLIENT
 from opencph.gateway.ssh_guard import KEYS_PER_CONNECTION
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-Start = Callable[[], Gateway]
+Start = Callable[..., Gateway]
 
 if shutil.which("ssh") is None:
     pytest.skip("no ssh: install openssh-client", allow_module_level=True)
@@ -313,3 +314,78 @@ def test_a_flood_of_forwards_is_refused_one_by_one_and_fills_neither_memory_nor_
     assert asyncio.run(run()) == f"{server.phone}:5555\n".encode()
     assert resident(running) - before < 64 << 20
     assert 0 < running.log.read_text().count("forward refused") <= 50
+
+
+SERVER = "opencph.gateway.ssh_server."
+
+
+def test_a_client_that_does_not_answer_any_more_is_dropped(server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones) -> None:
+    phones.listen(server.phone, 5555)
+    running = gateway({SERVER + "KEEPALIVE_SECONDS": 0.3, SERVER + "KEEPALIVE_MISSES": 2})
+    before = sockets(running.process.pid)
+    (port,) = ssh.tunnel(f"{server.phone}:5555")
+    alive = Client(ssh.local, port)
+    alive.line()
+    (process,) = ssh.processes
+    time.sleep(2.0)  # longer than the keep-alive takes: who answers stays
+    assert alive.say("still here") == "still here"
+    process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: "not responding to keepalive" in running.log.read_text(), "the reason in the log")
+        wait_until(lambda: sockets(running.process.pid) <= before, "sockets given back")
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def test_a_connection_has_so_many_forwards_and_no_more(server: Server, gateway: Start, phones: TcpPhones) -> None:
+    phones.listen(server.phone, 5555)
+    running = gateway({SERVER + "FORWARDS_PER_CONNECTION": 8})
+
+    async def run() -> None:
+        async with await server.connect() as connection:
+            opened = [await connection.open_connection(server.phone, 5555) for _ in range(8)]
+            with pytest.raises(asyncssh.ChannelOpenError, match="at most 8 forwards per connection") as refused:
+                await connection.open_connection(server.phone, 5555)
+            assert refused.value.code == asyncssh.OPEN_RESOURCE_SHORTAGE
+            for reader, _writer in opened:
+                assert await reader.readline() == f"{server.phone}:5555\n".encode()
+            opened[0][1].close()
+            await opened[0][1].wait_closed()
+            async with asyncio.timeout(SECONDS):
+                while True:  # there is room again
+                    with suppress(asyncssh.ChannelOpenError):
+                        await connection.open_connection(server.phone, 5555)
+                        break
+
+    asyncio.run(run())
+    assert "at most 8 per connection" in running.log.read_text()
+
+
+def test_the_user_is_the_project_id_or_its_first_32_characters(
+    network: Network, gateway: Start, phones: TcpPhones, tmp_path: Path
+) -> None:
+    network.use_project("p" * 32 + "-and-more")
+    server = Server(network, tmp_path / "mine.pem")
+    phones.listen(server.phone, 5555)
+    gateway()
+    ssh = Ssh(network, server.public, tmp_path, server.key)
+    for user, lets_in in (
+        (network.project_id, True),
+        ("p" * 32, True),
+        ("p" * 31, False),
+        ("p" * 33, False),
+        ("p" * 32 + "-", False),
+    ):
+        status, said = ssh.run("-T", user=user)
+        assert status == 255 if not lets_in else status != 0
+        assert ("Permission denied (publickey)" in said) is not lets_in
+        assert ("administratively prohibited" in said) is lets_in
+
+
+def test_a_connection_is_told_why_it_is_cut(network: Network, server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones) -> None:
+    phones.listen(server.phone, 5555)
+    running = gateway()
+    ssh.tunnel(f"{server.phone}:5555")
+    network.unbind(server.public)
+    wait_until(lambda: "this address does not lead to the server any more" in ssh.said(), "the reason at the client")
+    assert "this address does not lead to the server any more" in running.log.read_text()

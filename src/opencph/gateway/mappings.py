@@ -6,13 +6,23 @@ is reached through the SSH tunnel.
 
 from __future__ import annotations
 
+import resource
 import socket
+from collections import Counter
 from collections.abc import Iterable
+
+import structlog
 
 from opencph.fleet.generation_routes import Route
 from opencph.gateway.bandwidth import Limits
 from opencph.gateway.listeners import Listeners
-from opencph.gateway.relay import Address, Relay, Relays
+from opencph.gateway.relay import Address, Relay, Relays, address_text, reset
+from opencph.gateway.telling import Sparing
+
+#: Of the files that this process may open, so large a part may be connections of one client; each takes two.
+CLIENT_SHARE = 1 / 4
+
+_logger = structlog.get_logger("opencph.gateway.mappings")
 
 
 def mappings_of(routes: Iterable[Route]) -> dict[Address, Address]:
@@ -54,6 +64,9 @@ class Mappings:
         self._relays = relays
         self._targets: dict[Address, Address] = {}
         self._running: dict[Address, set[Relay]] = {}
+        self._clients: Counter[str] = Counter()
+        self._most = int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * CLIENT_SHARE / 2)
+        self._sparing = Sparing()
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -65,22 +78,47 @@ class Mappings:
             if address not in wanted:
                 self._listeners.unwant(address)
             for relay in list(self._running.get(address, ())):
-                relay.abort()
+                relay.abort("the address does not lead to that phone any more")
         for address, target in wanted.items():
             if address not in self._targets and is_ours(address[0]):
                 self._targets[address] = target
                 self._listeners.want(address, self._on_accept)
 
     def _on_accept(self, connection: socket.socket, address: Address) -> None:
+        try:
+            client = str(connection.getpeername()[0])
+        except OSError:
+            connection.close()  # gone already
+            return
+        target = self._targets[address]
+        if self._clients[client] >= self._most:
+            cause = f"the client has {self._most} connections, which is its share"
+            self._tell("connection refused", address, target, client, cause)
+            reset(connection)
+            return
+        self._clients[client] += 1
         running = self._running.setdefault(address, set())
 
         def forget(relay: Relay) -> None:
+            self._left(client)
+            if relay.cause:
+                self._tell("connection cut", address, target, client, relay.cause)
             running.discard(relay)
             if not running and self._running.get(address) is running:
                 del self._running[address]
 
-        relay = self._relays.join(connection, self._targets[address], forget, self._limits.of(address[0]))
+        relay = self._relays.join(connection, target, forget, self._limits.of(address[0]))
         if relay is not None:
             running.add(relay)
-        elif not running:
+            return
+        self._left(client)
+        if not running:
             del self._running[address]
+
+    def _left(self, client: str) -> None:
+        self._clients[client] -= 1
+        if not self._clients[client]:
+            del self._clients[client]
+
+    def _tell(self, event: str, address: Address, target: Address, client: str, cause: str) -> None:
+        self._sparing.say(_logger.info, event, address=address_text(address), to=address_text(target), peer=client, cause=cause)

@@ -173,7 +173,7 @@ class _Direction:
 class Relay:
     """One accepted connection joined to the connection we made for it."""
 
-    __slots__ = ("_client", "_connected", "_directions", "_gone", "_on_close", "_relays", "_target", "_timer", "queued")
+    __slots__ = ("_client", "_connected", "_directions", "_gone", "_on_close", "_relays", "_target", "_timer", "cause", "queued")
 
     def __init__(
         self, relays: Relays, client: socket.socket, target: socket.socket, on_close: Callable[[Relay], None], limit: Limit | None
@@ -188,7 +188,8 @@ class Relay:
         self._on_close = on_close
         self._connected = False
         self._gone = False
-        self._timer: asyncio.TimerHandle | None = relays.loop.call_later(CONNECT_SECONDS, self.abort)
+        self.cause = ""  # why it was cut; empty: it came to its end
+        self._timer: asyncio.TimerHandle | None = relays.loop.call_later(CONNECT_SECONDS, self.abort, "the phone does not answer")
         self.queued = False
         relays.watch(self._target)
 
@@ -201,8 +202,9 @@ class Relay:
         if events & _WRITABLE:
             end.writable = True
         if not self._connected:
-            if end.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self.abort()
+            number = end.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                self.abort(f"the phone does not answer: {os.strerror(number)}")
                 return
             if not events & select.EPOLLOUT:
                 return
@@ -213,7 +215,7 @@ class Relay:
             self._relays.watch(self._client)
         self.pump()
         if events & select.EPOLLERR and not self._gone:
-            self.abort()
+            self.abort(f"the {'client' if end is self._client else 'phone'} has reset it")
 
     def pump(self) -> None:
         """Move bytes both ways; ask for another turn when there is more."""
@@ -228,16 +230,17 @@ class Relay:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self._relays.on_no_descriptors()
-            self.abort()
+            self.abort(f"the connection broke: {error.strerror}")
             return
         if first.done and second.done:
             self._close()
         elif more:
             self._relays.queue(self)
 
-    def abort(self) -> None:
+    def abort(self, cause: str) -> None:
         """Reset both ends."""
         if not self._gone:
+            self.cause = cause
             for end in (self._client, self._target):
                 end.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._close()
@@ -284,7 +287,7 @@ class Relays:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self.on_no_descriptors()
-            _reset(client)
+            reset(client)
             return None
         for sock in (client, upstream):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -298,7 +301,7 @@ class Relays:
         do_not_pace(upstream, target[0])
         if upstream.connect_ex(target) not in (0, errno.EINPROGRESS):
             upstream.close()
-            _reset(client)
+            reset(client)
             return None
         return Relay(self, client, upstream, on_close, limit)
 
@@ -323,7 +326,7 @@ class Relays:
     def close(self) -> None:
         """Cut every connection."""
         for end in list(self._ends.values()):
-            end.relay.abort()
+            end.relay.abort("the gateway is stopping")
         self.loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
         for pipe in self.pipes:
@@ -343,6 +346,7 @@ class Relays:
             relay.pump()
 
 
-def _reset(sock: socket.socket) -> None:
+def reset(sock: socket.socket) -> None:
+    """Close a connection so that its peer sees a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     sock.close()
