@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
@@ -15,6 +16,7 @@ from opencph.testing import opencph_up
 ROUNDS = 5
 READY_SECONDS_MAX = 1.5
 MEMORY_BYTES_MAX = 180e6
+POSTGRESQL_RATIO_MAX = 2.0
 
 
 def processes_of(pid: int, data: str) -> list[psutil.Process]:
@@ -43,6 +45,34 @@ def pss(processes: list[psutil.Process]) -> int:
         except psutil.NoSuchProcess:
             continue
     return total
+
+
+def ready_postgresql(_: argparse.Namespace) -> list[Row]:
+    """The same on an empty database of a PostgreSQL of our own, beside SQLite, in turns."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from postgresql_cluster import PostgresqlCluster
+
+    times, beside = [], []
+    cluster = PostgresqlCluster()
+    try:
+        for _round in range(ROUNDS):
+            with opencph_up() as cph:
+                beside.append(cph.ready_seconds)
+            with opencph_up("--database", cluster.create_database(template="template1")) as cph:
+                times.append(cph.ready_seconds)
+    finally:
+        cluster.remove()
+    taken, base = median(times), median(beside)
+    return [
+        Row(
+            "`up` on an empty PostgreSQL to `ready`",
+            seconds(taken),
+            f"{seconds(base)} on SQLite",
+            f"{taken / base:.2f}",
+            f"<= {POSTGRESQL_RATIO_MAX:.1f} of SQLite",
+            taken / base <= POSTGRESQL_RATIO_MAX,
+        )
+    ]
 
 
 def ready(_: argparse.Namespace) -> list[Row]:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import Table, bindparam, text
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from opencph.store.database import Database, Query, StoreBusyError, StoreError, Transaction, command, open_database, scalar
@@ -90,12 +90,22 @@ def _create_if_empty(database: Database) -> str:
         return HEAD
 
 
+def _indexes(table: Table) -> list[CreateIndex]:
+    return [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
+
+
 def create_tables(tx: Transaction) -> None:
     """Make every table, at HEAD, in a database that has none."""
-    for table in metadata.sorted_tables:
-        tx.run(command(CreateTable(table)))
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            tx.run(command(CreateIndex(index)))
+    made: list[CreateTable | CreateIndex] = [
+        ddl for table in metadata.sorted_tables for ddl in (CreateTable(table), *_indexes(table))
+    ]
+    if tx.dialect == "postgresql":  # in one round trip: a database may be far away
+        from sqlalchemy.dialects import postgresql
+
+        tx.run(command(text(";\n".join(str(ddl.compile(dialect=postgresql.dialect())).strip() for ddl in made))))  # type: ignore[no-untyped-call]
+    else:
+        for ddl in made:
+            tx.run(command(ddl))
     tx.run(_CREATE_VERSION_TABLE)
     tx.run(_STAMP, version=HEAD)
 
