@@ -579,3 +579,44 @@ def test_clients_that_leave_while_a_sandbox_is_made_leave_nothing_behind(home: P
                 await until(lambda d=home / f"p{delay}" / "data": not children(d))  # type: ignore[misc]
 
     asyncio.run(main())
+
+
+def test_a_command_that_comes_while_an_idle_sandbox_ends_runs_in_another_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_sandbox()
+    monkeypatch.setattr(phone_module, "SANDBOX_IDLE_SECONDS", 0.0)
+
+    async def main() -> None:
+        async with running(home) as phone:
+            first = await phone.enter_sandbox()
+            destroy = first._link.destroy
+            told = asyncio.Event()
+
+            def tell(number: int) -> None:
+                told.set()  # and do not tell the spawner yet: this is the moment in which a command would die
+
+            monkeypatch.setattr(first._link, "destroy", tell)
+            async with asyncio.timeout(30):
+                await told.wait()
+            assert not first.alive
+            monkeypatch.setattr(first._link, "destroy", destroy)
+            second = await phone.enter_sandbox()
+            assert second is not first and second.alive
+            process = await second.spawn(["/system/bin/sh", "-c", "sleep 0.2; exit 7"])
+            assert await process.wait() == 7
+            process.close()
+
+    asyncio.run(main())
+
+
+def test_a_sandbox_that_somebody_just_got_is_not_idle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_sandbox()
+    monkeypatch.setattr(phone_module, "SANDBOX_IDLE_SECONDS", 0.3)
+
+    async def main() -> None:
+        async with running(home) as phone:
+            sandbox = await phone.enter_sandbox()
+            for _ in range(12):  # for far longer than it may be idle
+                await asyncio.sleep(0.1)
+                assert await phone.enter_sandbox() is sandbox
+
+    asyncio.run(main())

@@ -66,7 +66,7 @@ _CHANGING = command(  # guarded, so that of two calls at once one wins
 def change_cloud_phone_server(
     fleet: Fleet, caller: Caller, request_id: str, server_id: str, body: ChangeCloudPhoneServerRequest
 ) -> ChangeCloudPhoneServerResponse:
-    """Switch a server to a new generation of phones (seed page). The server reads status 3 until the job has ended."""
+    """Switch a server to a new generation of phones (seed page). The server reads status 3 until the swap."""
     with fleet.database.read() as tx:
         _check(tx, fleet, caller.project_id, server_id, body)  # a change that cannot be does not wait for the writer's turn
 

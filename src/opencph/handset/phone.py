@@ -294,6 +294,7 @@ class Phone:
                 raise HandsetError(errno.ESHUTDOWN, "the phone is shutting down")
             sandbox = self._sandbox
             if sandbox is not None and sandbox.alive and sandbox.root == self.adb_root:
+                sandbox.use()
                 return sandbox
             if sandbox is not None:
                 await sandbox.close()

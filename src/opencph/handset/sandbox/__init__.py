@@ -141,6 +141,8 @@ class Sandbox:
         self._link = link.take(self)
         self._number = self._link.number()
         self._ended = asyncio.get_running_loop().create_future()
+        self._leaving = False  # it was idle, and is told to end
+        self._used = 0.0  # when somebody last got it, in loop time
         self.init_pid = 0
         self._processes: set[Process] = set()
         self._starting = 0
@@ -187,8 +189,12 @@ class Sandbox:
 
     @property
     def alive(self) -> bool:
-        """Whether processes can be started in it."""
-        return not self._ended.done()
+        """Whether processes can be started in it: one that was told to end would take them along."""
+        return not self._ended.done() and not self._leaving
+
+    def use(self) -> None:
+        """Somebody got it, and will start something in it: it does not count as idle."""
+        self._used = asyncio.get_running_loop().time()
 
     def _on_gone(self) -> None:
         if not self._ended.done():
@@ -210,7 +216,7 @@ class Sandbox:
 
     async def close(self) -> None:
         """Kill everything in it and wait until it is gone."""
-        if self.alive:
+        if not self._ended.done():
             self._link.destroy(self._number)
             await asyncio.shield(self._ended)
 
@@ -340,7 +346,7 @@ class Sandbox:
             busy = self._busy()
             if busy:
                 last_busy = loop.time()
-            elif loop.time() - last_busy >= self._idle_seconds:
+            elif loop.time() - max(last_busy, self._used) >= self._idle_seconds:
                 break
             started = loop.time()
             usage = Usage()
@@ -357,6 +363,7 @@ class Sandbox:
             scarce = busy and disk.remaining() < SCARCE_BYTES
             rest = max(WATCH_SCARCE_SECONDS, 8 * (loop.time() - started))
             pause = rest if scarce else max(WATCH_SECONDS, rest)
+        self._leaving = True
         self._link.destroy(self._number)
 
 
