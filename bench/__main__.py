@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 
-from bench import http, phones, starting, ways
+from bench import http, phones, several, starting, ways
 from bench.table import Row, machine, show, write_page
 
 #: name -> what measures it; several names may share one start of OpenCPH
@@ -25,6 +25,10 @@ ROWS = {
     "tunnel-push": ways.push_ways,
     "tunnels-idle": ways.idle,
     "bandwidth": ways.limit,
+    "takeover": several.takeover,
+    "abnormal": several.abnormal,
+    "rolling": several.rolling,
+    "ready-postgresql": starting.ready_postgresql,
 }
 
 

@@ -96,9 +96,9 @@ def _indexes(table: Table) -> list[CreateIndex]:
 
 def create_tables(tx: Transaction) -> None:
     """Make every table, at HEAD, in a database that has none."""
-    made: list[CreateTable | CreateIndex] = [
-        ddl for table in metadata.sorted_tables for ddl in (CreateTable(table), *_indexes(table))
-    ]
+    made: list[CreateTable | CreateIndex] = []
+    for table in metadata.sorted_tables:
+        made += [CreateTable(table), *_indexes(table)]
     if tx.dialect == "postgresql":  # in one round trip: a database may be far away
         from sqlalchemy.dialects import postgresql
 
