@@ -196,7 +196,7 @@ def leaks(site: Site) -> list[str]:
 
 
 def _files(site: Site, generations: set[str]) -> list[str]:
-    homes = {path.name for path in (site.data / "builtin").iterdir()} - {".trash"}
+    homes = {path.name for path in (site.data / "builtin").iterdir() if path.is_dir()} - {".trash"}
     found = [f"directory {name} of no generation" for name in sorted(homes - generations)]
     found += [f"no directory of generation {name}" for name in sorted(generations - homes)]
     found += [f"trash: {path.name}" for path in (site.data / "builtin" / ".trash").glob("*")]

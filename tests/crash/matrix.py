@@ -124,6 +124,7 @@ def run(site: Site, case: Case) -> None:
             scenario.must(shown.status == 200, f"the server cannot be shown: {shown}")
             jobs = site.jobs_ended(after)
         scenario.outcome(jobs, gentle=gentle)
+        scenario.appease()
         if not gentle:
             site.recovered()
         scenario.check(jobs, gentle=gentle)

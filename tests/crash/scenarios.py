@@ -49,6 +49,9 @@ class Scenario:
 
     provoke_at = ""
 
+    def appease(self) -> None:
+        """Take away what made it fail. May be called twice."""
+
     def check(self, jobs: Sequence[JobRow], *, gentle: bool) -> None:
         """What must be so now. `gentle`: the phones' host was not killed."""
 
@@ -89,9 +92,12 @@ class _Taken(Scenario):
     def provoke(self) -> None:
         self.taken = socket.create_server((self.new_phones()[1].ip, ADB_PORT))
 
-    def clean(self) -> None:
+    def appease(self) -> None:
         with suppress(AttributeError):
             self.taken.close()
+
+    def clean(self) -> None:
+        self.appease()
 
 
 class CreateServer(Scenario):
@@ -273,11 +279,14 @@ class ChangeServerModelFails(ChangeServerModel):
     def provoke(self) -> None:
         self.taken = socket.create_server((self.site.phones()[1].ip, ADB_PORT))
 
+    def appease(self) -> None:
+        with suppress(AttributeError):
+            self.taken.close()
+
     def clean(self) -> None:
-        self.taken.close()
+        self.appease()
 
     def check(self, jobs: Sequence[JobRow], *, gentle: bool) -> None:
-        self.taken.close()
         self.site.settle()
         self.must(self._model() == self.old, f"the flavor was {self.old} and is {self._model()}")
         self.must(self.site.pull(self.site.phones()[0], KEPT) == CONTENTS, "a file is not what it was")
@@ -357,10 +366,14 @@ class AttachShareFilesystemFails(AttachShareFilesystem):
     def check(self, jobs: Sequence[JobRow], *, gentle: bool) -> None:
         self.must(not self.is_there(), "it is attached")
 
+    def appease(self) -> None:
+        with suppress(AttributeError, FileNotFoundError):
+            if not self.file.exists():
+                self.aside.rename(self.file)
+            self.aside.unlink(missing_ok=True)
+
     def clean(self) -> None:
-        if self.aside.exists() and not self.file.exists():
-            self.aside.rename(self.file)
-        self.aside.unlink(missing_ok=True)
+        self.appease()
 
 
 class DetachShareFilesystem(_ShareFilesystem):

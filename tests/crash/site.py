@@ -441,13 +441,12 @@ class Site:
         """Wait until what the reconciler brings back is back: phones that read 2 answer, none reads -7, no server that serves 2."""
 
         def back() -> bool:
-            phones = self.database.rows(_SERVING)
-            up = {phone.phone_id: phone.ip for phone in phones if phone.status == 2}
+            up = {phone.phone_id: phone.ip for phone in self.database.rows(_SERVING) if phone.status == 2}
             return (
-                all(job.status != 1 for job in self.jobs())
-                and all(phone.status != -7 for phone in phones)
+                not asyncio.run(silent_phones(up, timeout=5))  # first: while one is silent, its row is still to change
+                and all(job.status != 1 for job in self.jobs())
+                and all(phone.status != -7 for phone in self.database.rows(_SERVING))
                 and not self.database.rows(_ABNORMAL)
-                and not asyncio.run(silent_phones(up, timeout=5))
             )
 
         until(back, SETTLE_SECONDS, lambda: f"phones are brought back: {self.database.rows(_SERVING)} {self.words()}")

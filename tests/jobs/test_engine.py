@@ -288,6 +288,44 @@ def test_a_batch_whose_jobs_all_failed_takes_no_further_step(database: Database)
     assert diary.entries == []
 
 
+def test_a_job_that_fails_late_is_tidied_up_after_and_ends_with_its_own_cause_though_its_worker_stops(database: Database) -> None:
+    seen: list[tuple[list[str], list[str]]] = []
+    bad, good = submit(database, "k", ["lane", "lane"])
+    stopping = asyncio.Event()
+
+    async def run(batch: Batch) -> None:
+        batch.fail_late(bad, "CPS.0191", "said no")
+        batch.execute_msgs[bad] = "printed"
+
+    async def tidy(batch: Batch) -> None:
+        seen.append(([job.job_id for job in batch.jobs], [job.job_id for job in batch.alive]))
+        if not stopping.is_set():
+            stopping.set()
+            await asyncio.sleep(60)
+
+    kind = JobKind(
+        "k", (Step("run", effect=run), Step("tidy", effect=tidy), Step("end", commit=lambda tx, batch: None)), batched=True
+    )
+
+    async def main() -> None:
+        async with working(database, kind):
+            await asyncio.wait_for(stopping.wait(), 15)
+            assert row_of(database, bad).status == RUNNING
+        async with working(database, kind):
+            failed, done = await ended(database, bad, good)
+        assert (failed.status, failed.error_code, failed.error_msg, failed.execute_msg) == (
+            FAILED,
+            "CPS.0191",
+            "said no",
+            "printed",
+        )
+        assert (done.status, done.error_code) == (SUCCEEDED, None)
+
+    asyncio.run(main())
+    # each with its own cause, they go on apart
+    assert seen == [([bad, good], [good]), ([bad], []), ([good], [good])]
+
+
 def test_when_a_batch_fails_as_a_whole_each_job_keeps_its_own_cause(database: Database) -> None:
     async def boot(batch: Batch) -> None:
         batch.fail(batch.jobs[0].job_id, "CPS.0019", "its own")

@@ -1,6 +1,7 @@
 """What the worker does for ADB commands: push, install, uninstall, shell, in many phones of one server at a time, through ADB only.
 
-A command may run a second time when the worker dies while it runs: the work is carried on, and nothing tells how far the phone was.
+No command runs twice: who takes up the work of a worker that died waits for the command that runs, or reads how it ended
+(`command_runs`). What it leaves in phones for that is taken away in a step of its own, after its end is recorded.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import msgspec
 
 from opencph.adb import transfers
 from opencph.adb.client import AdbError, Connection
-from opencph.fleet import Fleet, archives, phone_files
+from opencph.fleet import Fleet, archives, command_runs, phone_files
 from opencph.fleet.archives import ArchiveError
 from opencph.fleet.command_payloads import PHONE_COMMAND, PhoneCommandJob
-from opencph.fleet.job_errors import job_failed
+from opencph.fleet.job_errors import COMMAND_FAILED, job_failed
 from opencph.fleet.phone_reach import Reach, Target, reached
 from opencph.jobs import Batch, Job, JobFailedError, JobKind, Step
 from opencph.metrics.families import COMMANDS
@@ -32,16 +33,13 @@ OUTPUT_BYTES_MAX = 1024
 TAR_BYTES_MAX, APK_BYTES_MAX = 6 << 30, 2 << 30
 SHELL_SECONDS, INSTALL_SECONDS, PUSH_SECONDS = 60.0, 600.0, 3600.0
 SHELLS_AT_ONCE, TRANSFERS_AT_ONCE = 32, 4
-STAGING = "/data/local/tmp"
-#: "Run command failed.", as the page's example has it; the table gives this code another text (cph-api.md section 6).
-COMMAND_FAILED, COMMAND_FAILED_TEXT = "CPS.0191", "Run command failed."
 
 
 def kinds(fleet: Fleet) -> dict[str, JobKind]:
     """The kind `phone_command`."""
     work = _Commands(fleet)
-    kind = JobKind(name=PHONE_COMMAND, steps=(Step("run", effect=work.run), Step("finish", commit=_finish)), batched=True)
-    return {PHONE_COMMAND: kind}
+    steps = (Step("run", effect=work.run), Step("forget", effect=work.forget), Step("finish", commit=_finish))
+    return {PHONE_COMMAND: JobKind(name=PHONE_COMMAND, steps=steps, batched=True)}
 
 
 def _finish(tx: Transaction, batch: Batch) -> None:
@@ -50,7 +48,7 @@ def _finish(tx: Transaction, batch: Batch) -> None:
 
 def command_failed(cause: str) -> JobFailedError:
     """The end of a command that the phone refused."""
-    return JobFailedError(COMMAND_FAILED, f"{COMMAND_FAILED_TEXT} {cause}".strip())
+    return job_failed(COMMAND_FAILED, cause)
 
 
 async def run_shell(phone: Connection, content: str) -> transfers.ShellOutput:
@@ -81,6 +79,16 @@ class _Commands:
                     batch.fail(job.job_id, failed.code, failed.message)
             for job in jobs:
                 COMMANDS.add(command, "failed" if job.job_id in batch.failures else "done")
+        for job_id, failure in batch.failures.items():
+            batch.fail_late(job_id, failure.code, failure.message)
+        batch.failures.clear()
+
+    async def forget(self, batch: Batch) -> None:
+        """Take the marks of these commands away: their end is recorded, nobody will take them up again. Phones that are down keep
+        theirs until they come back."""
+        payloads = {job.job_id: msgspec.json.decode(job.payload, type=PhoneCommandJob) for job in batch.jobs}
+        marked = [job for job in batch.jobs if _leaves_marks(payloads[job.job_id])]
+        await command_runs.forget_in(await self.reach.addresses(marked))
 
     async def _one_command(self, batch: Batch, command: str, content: str, jobs: Sequence[Job]) -> None:
         if command == SHELL:
@@ -97,7 +105,7 @@ class _Commands:
     async def _shell(self, batch: Batch, content: str, jobs: Sequence[Job]) -> None:
         async def work(job: Job, target: Target) -> None:
             async with reached(target, COMMAND_FAILED) as phone:
-                done = await run_shell(phone, content)
+                done = await command_runs.run_once(phone, job.job_id, job.attempts, content)
             batch.execute_msgs[job.job_id] = shown_output(done.text)
             if done.code:
                 raise command_failed(f"Exit code {done.code}.")
@@ -107,12 +115,7 @@ class _Commands:
     async def _uninstall(self, batch: Batch, content: str, jobs: Sequence[Job]) -> None:
         async def work(job: Job, target: Target) -> None:
             async with reached(target, COMMAND_FAILED) as phone:
-                try:
-                    await _package_manager(batch, job, phone, f"pm uninstall {content}")
-                except JobFailedError:
-                    if job.attempts == 1 or (await transfers.shell(phone, f"pm path {content}", OUTPUT_BYTES_MAX)).text:
-                        raise
-                    batch.execute_msgs[job.job_id] = "Success\n"  # a worker that died had removed it
+                await _package_manager(batch, job, phone, f"pm uninstall {content}")
 
         await self.reach.each(batch, jobs, work, at_once=SHELLS_AT_ONCE, seconds=SHELL_SECONDS)
 
@@ -128,6 +131,7 @@ class _Commands:
                 async with reached(target, COMMAND_FAILED) as phone:
                     await check_room(phone, target, size)
                     async with lock:  # one reader of the file at a time; the phones of a server share a disk anyway
+                        await phone_files.check_places(phone, file)
                         await phone_files.unpack(phone, file)
 
             await self.reach.each(batch, jobs, work, at_once=TRANSFERS_AT_ONCE, seconds=PUSH_SECONDS)
@@ -146,8 +150,12 @@ class _Commands:
 
             async def work(job: Job, target: Target) -> None:
                 async with reached(target, COMMAND_FAILED) as phone:
-                    await check_room(phone, target, 2 * sum(sizes))  # the package, and its copy while it is installed
-                    await _install_apks(batch, job, phone, flags, files, sizes, lock, multiple=command == INSTALL_MULTIPLE)
+                    line = install_line(job.job_id, flags, sizes, multiple=command == INSTALL_MULTIPLE)
+                    if not await command_runs.is_begun(phone, job.job_id):
+                        await check_room(phone, target, 2 * sum(sizes))  # the packages, and their copies while they are installed
+                        async with lock:
+                            await _send_apks(job, phone, files)
+                    await _package_manager(batch, job, phone, line)
 
             await self.reach.each(batch, jobs, work, at_once=TRANSFERS_AT_ONCE, seconds=INSTALL_SECONDS)
         finally:
@@ -172,47 +180,40 @@ async def check_room(phone: Connection, target: Target, size: int) -> None:
         raise AdbError(f"the phone's disk has {free} bytes left, and {size} are needed")
 
 
-async def _install_apks(
-    batch: Batch,
-    job: Job,
-    phone: Connection,
-    flags: Sequence[str],
-    files: Sequence[IO[bytes]],
-    sizes: Sequence[int],
-    lock: asyncio.Lock,
-    *,
-    multiple: bool,
-) -> None:
-    """Push to a place of the job's own, install from there, and take it away again."""
-    base = f"{STAGING}/{job.job_id}"  # whoever takes the job up again writes over it, and takes it away
-    paths = [f"{base}-{number}.apk" for number in range(len(files))]
-    options = " ".join(shlex.quote(flag) for flag in flags)
-    try:
-        async with lock:
-            for path, file in zip(paths, files, strict=True):
-                file.seek(0)
-                await transfers.send(phone, iter(lambda file=file: file.read(1 << 20), b""), path, stat.S_IFREG | 0o644, 0)  # type: ignore[misc]
-        if not multiple:
-            await _package_manager(batch, job, phone, f"pm install {options} {paths[0]}")
-            return
-        begun = await transfers.shell(phone, f"pm install-create {options} -S {sum(sizes)}", OUTPUT_BYTES_MAX)
-        text = begun.text.decode("utf-8", "replace")
-        session = text.partition("[")[2].partition("]")[0]
-        if begun.code or not session.isdigit():
-            raise command_failed(text.strip())
-        for number, (path, size) in enumerate(zip(paths, sizes, strict=True)):
-            written = await transfers.shell(phone, f"pm install-write -S {size} {session} {number}.apk {path}", OUTPUT_BYTES_MAX)
-            if written.code or not written.text.lstrip().startswith(b"Success"):
-                await transfers.shell(phone, f"pm install-abandon {session}", OUTPUT_BYTES_MAX)
-                raise command_failed(written.text.decode("utf-8", "replace").strip())
-        await _package_manager(batch, job, phone, f"pm install-commit {session}")
-    finally:
-        await transfers.shell(phone, f"rm -f {' '.join(paths)}", OUTPUT_BYTES_MAX)
+def _leaves_marks(payload: PhoneCommandJob) -> bool:
+    return payload.command != PUSH and not (payload.command == SHELL and command_runs.only_reads(payload.content))
+
+
+def _apk_path(job_id: str, number: int) -> str:
+    return f"{command_runs.directory(job_id)}/{number}.apk"
+
+
+async def _send_apks(job: Job, phone: Connection, files: Sequence[IO[bytes]]) -> None:
+    """Push to a place of the job's own; whoever takes the job up again before it is begun writes over it."""
+    for number, file in enumerate(files):
+        file.seek(0)
+        pieces = iter(lambda file=file: file.read(1 << 20), b"")  # type: ignore[misc]
+        await transfers.send(phone, pieces, _apk_path(job.job_id, number), stat.S_IFREG | 0o644, 0)
+
+
+def install_line(job_id: str, flags: Sequence[str], sizes: Sequence[int], *, multiple: bool) -> str:
+    """The line that installs what was pushed; a session that cannot be written to the end is abandoned by the line itself."""
+    options = "".join(f" {shlex.quote(flag)}" for flag in flags)
+    if not multiple:
+        return f"pm install{options} {_apk_path(job_id, 0)}"
+    lines = [
+        f"t=$(pm install-create{options} -S {sum(sizes)}); s=${{t#*[}}; s=${{s%%]*}}",
+        'case $s in ""|*[!0-9]*) echo "$t"; exit 1;; esac',
+    ]
+    for number, size in enumerate(sizes):
+        write = f"t=$(pm install-write -S {size} $s {number}.apk {_apk_path(job_id, number)})"
+        lines += [write, 'case $t in *Success*) ;; *) echo "$t"; pm install-abandon $s >/dev/null; exit 1;; esac']
+    return "; ".join([*lines, "pm install-commit $s"])
 
 
 async def _package_manager(batch: Batch, job: Job, phone: Connection, command: str) -> None:
-    """Run pm; its answer is the job's output. It may say that it failed and exit with 0 all the same."""
-    done = await transfers.shell(phone, command, OUTPUT_BYTES_MAX)
+    """Run pm once; its answer is the job's output. It may say that it failed and exit with 0 all the same."""
+    done = await command_runs.run_once(phone, job.job_id, job.attempts, command)
     text = shown_output(done.text)
     batch.execute_msgs[job.job_id] = text
     if done.code or "Success" not in text:

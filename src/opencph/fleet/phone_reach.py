@@ -30,10 +30,11 @@ class Target(NamedTuple):
     phone_id: str
     ip: str
     data_volume_gib: int
+    image_id: str
 
 
 _TARGETS = Query(
-    select(tables.phones.c.phone_id, tables.phones.c.phone_ip, tables.phones.c.data_volume_gib).where(
+    select(*(tables.phones.c[name] for name in ("phone_id", "phone_ip", "data_volume_gib", "image_id"))).where(
         in_list(tables.phones.c.phone_id, "phone_ids")
     ),
     Target,
@@ -78,6 +79,10 @@ class Reach:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(at_once, len(jobs))):
                 group.create_task(one())
+
+    async def addresses(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """Where the phones of jobs are, as far as there are any: {phone_id: ip}."""
+        return {target.phone_id: target.ip for target in await asyncio.to_thread(self._targets, jobs)} if jobs else {}
 
     def _targets(self, jobs: Sequence[Job]) -> list[Target]:
         return self.fleet.database.rows(_TARGETS, phone_ids=json_list(job.phone_id or "" for job in jobs))

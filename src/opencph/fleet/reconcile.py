@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from sqlalchemy import and_, bindparam, func, or_, select, update
 
-from opencph.fleet import Fleet, consistency, findings, generations, phone_home, strangers
+from opencph.fleet import Fleet, command_runs, consistency, findings, generations, phone_home, strangers
 from opencph.fleet.adb_check import silent_phones
 from opencph.fleet.ids import new_id
 from opencph.fleet.job_errors import RUNTIME_FAILED, job_failed
@@ -149,6 +149,7 @@ async def _recover(fleet: Fleet, runtime: Runtime, generation_id: str) -> None:
     wanted = set(phone_ids) - causes.keys()
     causes |= await silent_phones({phone.phone_id: phone.ip for phone in spec.phones if phone.phone_id in wanted})
     back = [phone_id for phone_id in phone_ids if phone_id not in causes]
+    await command_runs.forget_in({phone.phone_id: phone.ip for phone in spec.phones if phone.phone_id in back})
 
     def write() -> None:
         with fleet.database.write() as tx:

@@ -156,7 +156,8 @@ class _Shares:
     # --- parts ----------------------------------------
 
     async def _fetch(self, job: Job, name: ObjectName, archive: str, roots: tuple[str, ...]) -> IO[bytes]:
-        """The archive, looked through and kept. Raises JobFailedError."""
+        """The archive, looked through and kept; what a worker that died had half kept is gone. Raises JobFailedError."""
+        await asyncio.to_thread(shared_storage.sweep, self.fleet, job.server_id or "")
         _, file = await self.reach.fetch(job.project_id, name, TAR_BYTES_MAX, ARCHIVE_FAULT)
         try:
             await checked(file, ARCHIVE_FAULT, roots)

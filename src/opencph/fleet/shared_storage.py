@@ -113,7 +113,7 @@ def keep(fleet: Fleet, server_id: str, archive: str, file: IO[bytes]) -> None:
 
 
 def sweep(fleet: Fleet, server_id: str) -> None:
-    """Delete archives that no row names, and those of servers that are gone."""
+    """Delete archives that no row names, halves of any, and those of servers that are gone. For jobs in the server's lane."""
     named = {row.archive for row in fleet.database.rows(APPS, of_server=server_id)}
     named |= {row.archive for row in fleet.database.rows(FILES, of_server=server_id)}
     servers = set(fleet.database.rows(_SERVERS))
@@ -122,8 +122,8 @@ def sweep(fleet: Fleet, server_id: str) -> None:
         if directory.name not in servers:
             shutil.rmtree(directory, ignore_errors=True)
         elif directory.name == server_id:
-            for path in directory.glob("*.tar"):
-                if path.stem not in named:
+            for path in directory.iterdir():
+                if path.name not in {f"{archive}.tar" for archive in named}:
                     path.unlink(missing_ok=True)
 
 

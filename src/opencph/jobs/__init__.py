@@ -61,6 +61,7 @@ class Batch:
     jobs: Sequence[Job]
     database: Database
     failures: dict[str, JobFailedError] = field(default_factory=dict)  # by job_id
+    late: dict[str, JobFailedError] = field(default_factory=dict)  # by job_id; they fail, and only the last step says so
     execute_msgs: dict[str, str] = field(default_factory=dict)  # by job_id, at most 1024 bytes each are kept
 
     @property
@@ -72,11 +73,18 @@ class Batch:
     @property
     def alive(self) -> Sequence[Job]:
         """The jobs that have not failed so far."""
-        return [job for job in self.jobs if job.job_id not in self.failures]
+        return [job for job in self.jobs if job.job_id not in self.failures and job.job_id not in self.late]
 
     def fail(self, job_id: str, code: str, message: str) -> None:
         """Take one job out of the batch: it ends failed when the step it failed in is recorded, the others go on."""
         self.failures[job_id] = JobFailedError(code, message)
+
+    def fail_late(self, job_id: str, code: str, message: str) -> None:
+        """One job has failed, and ends when the last step of its kind is recorded: those that follow have to tidy up after it, too.
+
+        The cause is kept when this step is recorded. Later steps find the job in `jobs`, and not among those `alive`.
+        """
+        self.late[job_id] = JobFailedError(code, message)
 
 
 @dataclass(frozen=True)

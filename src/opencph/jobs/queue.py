@@ -37,6 +37,7 @@ class Claim(NamedTuple):
     attempts: int  # this one included; the highest of the jobs'
     error: JobFailedError | None  # why it is being undone
     jobs: Sequence[Job]
+    late: Mapping[str, JobFailedError]  # by job_id: why jobs will end as failed though they go forward
 
 
 class State(NamedTuple):
@@ -277,13 +278,15 @@ def _batch(tx: Transaction, head: _JobRow) -> list[_JobRow]:
 
 def _claim_of(rows: Sequence[_JobRow]) -> Claim:
     head = rows[0]
+    causes = {row.job_id: JobFailedError(row.error_code, row.error_msg or "") for row in rows if row.error_code}
     return Claim(
         kind=head.kind,
         lane=head.lane,
         direction=head.direction,
         step=head.step,
         attempts=max(row.attempts for row in rows) + 1,
-        error=JobFailedError(head.error_code, head.error_msg or "") if head.error_code and head.direction == "undo" else None,
+        error=causes.get(head.job_id) if head.direction == "undo" else None,
+        late=causes if head.direction == "forward" else {},
         jobs=[
             Job(
                 job_id=row.job_id,
@@ -337,7 +340,7 @@ def record(tx: Transaction, owner: str, ids: Sequence[str], *, direction: str, s
 
 
 def keep_error(tx: Transaction, owner: str, ids: Sequence[str], error: JobFailedError) -> None:
-    """Note why jobs are being undone; they are still running."""
+    """Note why jobs are being undone, or will end as failed; they are still running."""
     tx.run(_KEEP_ERROR, ids=json_list(ids), owner=owner, code=error.code, message=_cut(error.message))
 
 

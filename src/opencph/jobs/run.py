@@ -66,7 +66,7 @@ class BatchRun:
         self._worker = worker
         self._claim = claim
         self._kind = kinds.get(claim.kind)
-        self._batch = Batch(jobs=claim.jobs, database=worker.database)
+        self._batch = Batch(jobs=claim.jobs, database=worker.database, late=dict(claim.late))
         self._jobs = {job.job_id: job for job in claim.jobs}
         self.lane = claim.lane
         self.open_ids = [job.job_id for job in claim.jobs]
@@ -175,9 +175,14 @@ class BatchRun:
             if step.commit is not None:
                 step.commit(tx, self._batch)
                 self._pass_by(step, "after")
+            if last:
+                self._batch.failures = self._batch.late | self._batch.failures
             failures = {job_id: error for job_id, error in self._batch.failures.items() if job_id in self.open_ids}
             self._end_as_failed(tx, failures)
             left = [job_id for job_id in self.open_ids if job_id not in failures]
+            for job_id, error in self._batch.late.items():
+                if job_id in left:
+                    queue.keep_error(tx, self._worker.worker_id, [job_id], error)
             self._keep_execute_msgs(tx, self.open_ids)  # at every step: who resumes after this one does not know them
             if last:
                 queue.succeed(tx, self._worker.worker_id, left)
@@ -245,7 +250,8 @@ class BatchRun:
                 if undone.undo_commit is not None:
                     undone.undo_commit(tx, self._batch)
                     self._pass_by(undone, "undo_after")
-            self._end_as_failed(tx, {job_id: self._batch.failures.get(job_id, error) for job_id in self.open_ids})
+            causes = self._batch.late | self._batch.failures
+            self._end_as_failed(tx, {job_id: causes.get(job_id, error) for job_id in self.open_ids})
             self._keep_execute_msgs(tx, self.open_ids)
             return []
 
