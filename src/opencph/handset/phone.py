@@ -154,6 +154,10 @@ class Phone:
                         self._chosen_port = sockets[-1].getsockname()[1]
             boots = stored.count_boot(config.directory)
             data = stored.load(config.directory)
+            if boots > 1 and (config.directory / "data" / "app").exists():
+                from opencph.handset import leftovers
+
+                leftovers.sweep(self)
         except BaseException:
             for sock in sockets:
                 sock.close()
