@@ -11,6 +11,7 @@ import posixpath
 import stat
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, Any, NamedTuple
 
 from opencph.adb.sync_protocol import PATH_MAX
@@ -21,6 +22,7 @@ LINK_BYTES_MAX = 1024
 HEADER_BYTES_MAX = 1 << 20  # an extended header is read at once
 PIECE_BYTES = 1 << 20
 DATA_ROOTS = ("data", "cache")
+IMAGE_VERSION = "OPENCPH.image_version"  # in the global header of an export
 
 
 class ArchiveError(Exception):
@@ -156,6 +158,26 @@ def relative_target(path: str, target: str) -> str:
     return posixpath.relpath(target, posixpath.dirname(path)) if target.startswith("/") else target
 
 
+def refusal(path: str, target: str = "") -> str:
+    """Why an archive with this path, or this link to `target`, would not be used; "" when it would."""
+    try:
+        _path(path)
+        if target:
+            _target(path, target)
+    except ArchiveError as error:
+        return str(error)
+    return ""
+
+
+def image_version(file: IO[bytes]) -> str:
+    """`AOSP 11.0`: what the phone ran that an archive was exported from; "" for archives of other origin."""
+    file.seek(0)
+    bounded: Any = _Bounded(file)
+    with suppress(tarfile.TarError, ValueError, EOFError, ArchiveError), tarfile.open(fileobj=bounded, mode="r:") as archive:
+        return str(archive.pax_headers.get(IMAGE_VERSION, ""))[:64]
+    return ""
+
+
 def _shown(text: str) -> str:
     return repr(text if len(text) <= 100 else f"{text[:97]}...")
 
@@ -163,8 +185,10 @@ def _shown(text: str) -> str:
 class ArchiveWriter:
     """Writes a tar archive (pax) into a file, one entry after the other; `close` ends it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], image_version: str = "") -> None:
         self._file = file
+        if image_version:
+            file.write(tarfile.TarInfo.create_pax_global_header({IMAGE_VERSION: image_version}))
 
     def head(self, path: str, mode: int, mtime: int, size: int = 0, target: str = "") -> None:
         """Begin an entry. The contents of a file follow by `write`, `size` bytes of them, and then `pad`."""

@@ -13,10 +13,15 @@ RUNTIME_FAILED = "CPS.0003"
 TIMED_OUT = "CPS.0054"
 #: "Phone is not found.": it went away before its job ran.
 PHONE_GONE = "CPS.0005"
+#: A command that the phone refused: "Run command failed.", as the page's example has it; the table gives this code another text
+#: (cph-api.md section 6).
+COMMAND_FAILED, COMMAND_FAILED_TEXT = "CPS.0191", "Run command failed."
 
 
 def job_failed(code: str, detail: str) -> JobFailedError:
     """The end of a job: the code's documented message, continued by what happened."""
+    if code == COMMAND_FAILED:
+        return JobFailedError(code, f"{COMMAND_FAILED_TEXT} {detail}".strip())
     return JobFailedError(code, CphError(code, detail).message)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
 from sqlalchemy import bindparam, update
 
-from opencph.fleet import Fleet, generations, phone_files
+from opencph.fleet import Fleet, archives, generations, phone_files
 from opencph.fleet.command_jobs import (
     PUSH_SECONDS,
     TAR_BYTES_MAX,
     TRANSFERS_AT_ONCE,
     check_room,
     checked,
+    shown_output,
 )
 from opencph.fleet.command_payloads import (
     EXPAND_PHONE,
@@ -24,6 +26,7 @@ from opencph.fleet.command_payloads import (
     ExportPhoneJob,
     ImportPhoneJob,
 )
+from opencph.fleet.images import version_of
 from opencph.fleet.job_errors import PHONE_GONE, RUNTIME_FAILED, job_failed
 from opencph.fleet.phone_files import Exporter
 from opencph.fleet.phone_reach import NO_OBJECT, NOT_UPLOADED, Reach, Target, reached
@@ -68,6 +71,19 @@ def _grow(tx: Transaction, batch: Batch) -> None:
         tx.run(_GROW, of_phone=job.phone_id, size=payload.new_size, now=now_ms())
 
 
+def android(image_version: str) -> tuple[int, ...]:
+    """`AOSP 11.0` as numbers that can be compared; () for none."""
+    return tuple(int(part) for part in image_version.rpartition(" ")[2].split(".") if part.isascii() and part.isdigit())
+
+
+def left_out(causes: Sequence[str]) -> str:
+    """execute_msg of an export: what of the phone is not in the archive, as much of it as there is room for."""
+    if not causes:
+        return ""
+    text = f"{len(causes)} left out: {'; '.join(causes[:20])}"
+    return shown_output(text.encode("utf-8", "replace"))
+
+
 class _Data:
     def __init__(self, fleet: Fleet, runtime: Runtime) -> None:
         self.fleet = fleet
@@ -75,9 +91,14 @@ class _Data:
         self.reach = Reach(fleet)
 
     async def export(self, batch: Batch) -> None:
-        await self.reach.each(batch, batch.alive, self._export_one, at_once=TRANSFERS_AT_ONCE, seconds=PUSH_SECONDS)
+        async def work(job: Job, target: Target) -> None:
+            if text := await self._export_one(job, target):
+                batch.execute_msgs[job.job_id] = text
 
-    async def _export_one(self, job: Job, target: Target) -> None:
+        await self.reach.each(batch, batch.alive, work, at_once=TRANSFERS_AT_ONCE, seconds=PUSH_SECONDS)
+
+    async def _export_one(self, job: Job, target: Target) -> str:
+        """Export; what was left out."""
         payload = msgspec.json.decode(job.payload, type=ExportPhoneJob)
         name = ObjectName(payload.bucket, payload.key)
         try:
@@ -87,7 +108,9 @@ class _Data:
         file = await asyncio.to_thread(spooled, self.reach.store)
         try:
             async with reached(target, EXPORT_FAULT) as phone:
-                await Exporter(phone, file, payload.exclude_files).pack(payload.include_files)
+                exporter = Exporter(phone, file, payload.exclude_files, await self._version(target))
+                await exporter.pack(payload.include_files)
+            await checked(file, EXPORT_FAULT, DATA_ROOTS)  # a backup that could not be restored is none
             await asyncio.to_thread(self.reach.store.put, name.bucket, name.key, file)
         except ObjectError as error:
             raise job_failed(NOT_UPLOADED, f"{name}: {error.message}") from error
@@ -96,6 +119,10 @@ class _Data:
         finally:
             with suppress(FileNotFoundError):
                 file.close()
+        return left_out(exporter.left_out)
+
+    async def _version(self, target: Target) -> str:
+        return await asyncio.to_thread(version_of, self.fleet.database, self.fleet, target.image_id)
 
     async def restore(self, batch: Batch) -> None:
         await self.reach.each(batch, batch.alive, self._restore_one, at_once=TRANSFERS_AT_ONCE, seconds=PUSH_SECONDS)
@@ -106,8 +133,13 @@ class _Data:
         _, file = await self.reach.fetch(job.project_id, name, TAR_BYTES_MAX, RESTORE_FAULT)
         with file:
             size = await checked(file, RESTORE_FAULT, DATA_ROOTS)
+            exported, here = await asyncio.to_thread(archives.image_version, file), await self._version(target)
+            if android(exported) > android(here):
+                cause = f"{name} was exported from {exported}, and the phone has {here}: a newer system's data cannot be restored"
+                raise job_failed(RESTORE_FAULT, cause)
             async with reached(target, RESTORE_FAULT) as phone:
                 await check_room(phone, target, size)
+                await phone_files.check_places(phone, file)
                 await phone_files.unpack(phone, file)
 
     async def resize(self, batch: Batch) -> None:

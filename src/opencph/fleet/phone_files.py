@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+import secrets
 import shlex
 import stat
 from collections.abc import Sequence
@@ -12,11 +13,76 @@ from typing import IO
 from opencph.adb import transfers
 from opencph.adb.client import AdbError, Connection
 from opencph.adb.sync_protocol import FileStat
-from opencph.fleet.archives import ArchiveError, ArchiveWriter, entries, relative_target
+from opencph.fleet.archives import ArchiveError, ArchiveWriter, Entry, entries, refusal, relative_target
 
 EXPORT_ENTRIES_MAX = 100_000
 OUTPUT_MAX = 1024
+LINK_OUTPUT_MAX = 4200
 _COMMAND_BYTES = 2000
+
+
+async def check_places(phone: Connection, archive: IO[bytes]) -> None:
+    """Whether everything of an archive that was checked can be made in the phone, before any of it is. Raises AdbError.
+
+    Nothing of the phone is changed by it; what a full disk or a phone that goes away stops is half done all the same.
+    """
+    places = _Places(phone)
+    found = entries(archive)
+    while (entry := await asyncio.to_thread(next, found, None)) is not None:
+        await places.add(entry)
+    await places.try_out()
+
+
+class _Places:
+    """What is in the phone where the entries of an archive are to go."""
+
+    def __init__(self, phone: Connection) -> None:
+        self._phone = phone
+        self._kinds: dict[str, int] = {"/": stat.S_IFDIR}  # path -> type bits of what is there, 0 for nothing
+        self._written: dict[str, str] = {}  # directory that something is put into -> the first entry of it
+
+    async def _kind(self, path: str) -> int:
+        if path not in self._kinds:
+            info = await transfers.look(self._phone, path)
+            if not info.error and stat.S_ISLNK(info.mode):
+                beyond = await transfers.look(self._phone, f"{path}/.")
+                info = beyond if not beyond.error and stat.S_ISDIR(beyond.mode) else info
+            self._kinds[path] = 0 if info.error else stat.S_IFMT(info.mode)
+        return self._kinds[path]
+
+    async def add(self, entry: Entry) -> None:
+        there = "/"
+        parts = entry.path.split("/")[1:]
+        for number, part in enumerate(parts):
+            path = posixpath.join(there, part)
+            kind = await self._kind(path)
+            if kind == 0:
+                break
+            last = number == len(parts) - 1
+            if kind != stat.S_IFDIR and (not last or stat.S_ISDIR(entry.mode)):
+                raise AdbError(f"{entry.path}: {path} is no directory in the phone")
+            if last and kind == stat.S_IFDIR and not stat.S_ISDIR(entry.mode):
+                raise AdbError(f"{entry.path}: it is a directory in the phone")
+            if last:
+                break
+            there = path
+        if not stat.S_ISDIR(entry.mode) or self._kinds.get(entry.path, 0) == 0:
+            self._written.setdefault(there, entry.path)
+
+    async def try_out(self) -> None:
+        """Put an empty file into each directory, and take it away again."""
+        name = f".opencph-{secrets.token_hex(8)}"
+        made: list[str] = []
+        try:
+            for directory, entry in self._written.items():
+                path = posixpath.join(directory, name)
+                try:
+                    await transfers.send(self._phone, (), path, stat.S_IFREG | 0o600, 0)
+                except AdbError as error:
+                    raise AdbError(f"{entry}: {str(error).removeprefix(f'{path}: ')}") from error
+                made.append(path)
+        finally:
+            await _run_all(self._phone, [f"rm -f {shlex.quote(path)}" for path in made])
 
 
 async def unpack(phone: Connection, archive: IO[bytes], only: set[str] | None = None) -> None:
@@ -39,6 +105,11 @@ async def _make_directories(phone: Connection, directories: Sequence[tuple[str, 
     changed = [(path, mode) for path, mode in reversed(directories) if path in missing or not await _has_mode(phone, path, mode)]
     commands = [f"mkdir -p {shlex.quote(path)}" for path in missing]
     commands += [f"chmod {mode:o} {shlex.quote(path)}" for path, mode in changed if path.count("/") > 2]
+    await _run_all(phone, commands)
+
+
+async def _run_all(phone: Connection, commands: Sequence[str]) -> None:
+    """Run short commands, as many at once as a line may hold. Raises AdbError."""
     line = ""
     for command in [*commands, ""]:
         if line and (not command or len(line) + len(command) > _COMMAND_BYTES):
@@ -56,9 +127,10 @@ async def _has_mode(phone: Connection, path: str, mode: int) -> bool:
 class Exporter:
     """Packs paths of one phone into an archive."""
 
-    def __init__(self, phone: Connection, file: IO[bytes], exclude: Sequence[str]) -> None:
+    def __init__(self, phone: Connection, file: IO[bytes], exclude: Sequence[str], image_version: str = "") -> None:
         self._phone = phone
-        self._archive = ArchiveWriter(file)
+        self._archive = ArchiveWriter(file, image_version)
+        self.left_out: list[str] = []  # what no archive can bring back, and why
         self._exclude = exclude
         self._count = 0
         self._seen: set[str] = set()
@@ -96,6 +168,11 @@ class Exporter:
             if path in self._seen or self._excluded(path):
                 continue
             self._seen.add(path)
+            target = await self._target(path) if stat.S_ISLNK(info.mode) else ""
+            problem = refusal(path, target)
+            if problem:
+                self.left_out.append(problem)
+                continue
             self._count += 1
             if self._count > EXPORT_ENTRIES_MAX:
                 raise ArchiveError(f"more than {EXPORT_ENTRIES_MAX} files and directories were asked for; export them in parts")
@@ -105,11 +182,13 @@ class Exporter:
                 todo += [(f"{path}/{entry.name}", entry.stat) for entry in sorted(found, reverse=True) if not entry.stat.error]
             elif stat.S_ISREG(info.mode):
                 await self._add_file(path, info)
-            elif stat.S_ISLNK(info.mode):
-                done = await transfers.shell(self._phone, f"readlink {shlex.quote(path)}", OUTPUT_MAX)
-                target = relative_target(path, done.text.decode("utf-8", "surrogateescape").rstrip("\n"))
-                if not done.code and target:
-                    await asyncio.to_thread(self._archive.head, path, info.mode, info.mtime, 0, target)
+            elif target:
+                await asyncio.to_thread(self._archive.head, path, info.mode, info.mtime, 0, target)
+
+    async def _target(self, path: str) -> str:
+        done = await transfers.shell(self._phone, f"readlink {shlex.quote(path)}", LINK_OUTPUT_MAX)
+        found = done.text.decode("utf-8", "surrogateescape").rstrip("\n")
+        return relative_target(path, found) if found and not done.code else ""
 
     async def _add_file(self, path: str, info: FileStat) -> None:
         """A file that changes while it is read is kept with the size that it had: cut, or filled up with zeros."""
