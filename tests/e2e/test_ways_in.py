@@ -1,0 +1,203 @@
+"""The ways to a phone follow what a user does through the vendor's SDK: bandwidth, key pairs, stop, restart, delete."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcph import v1 as cph
+
+from e2e.running import StartUp
+from opencph.testing import RunningCph, purchase
+
+Eventually = Callable[[Callable[[], bool], str], None]
+SECONDS = 30.0
+
+if shutil.which("ssh") is None:
+    pytest.skip("no ssh: install openssh-client", allow_module_level=True)
+
+
+class User:
+    """The SDK, and ways to look at a server's ports."""
+
+    def __init__(self, running: RunningCph, eventually: Eventually) -> None:
+        self.running, self.eventually = running, eventually
+        self.known = running.credentials
+        keys = BasicCredentials(self.known["access_key"], self.known["secret_key"], self.known["project_id"])
+        self.client = cph.CphClient.new_builder().with_credentials(keys).with_endpoint(running.endpoint).build()
+
+    def buy(self, **changed: Any) -> tuple[str, Any]:
+        """A server, and the detail of its first phone."""
+        body = purchase(self.known, "ways") | changed
+        (server_id,) = self.client.create_net2_cloud_phone_server(cph.CreateNet2CloudPhoneServerRequest(body=body)).server_ids
+        self.eventually(lambda: self.server(server_id).status == 5, "server normal")
+        phones = self.client.list_cloud_phones(cph.ListCloudPhonesRequest(server_id=server_id, limit=100)).phones
+        first = min(phones, key=lambda phone: str(phone.phone_name))
+        return str(server_id), self.client.show_cloud_phone_detail(cph.ShowCloudPhoneDetailRequest(phone_id=first.phone_id))
+
+    def server(self, server_id: str) -> Any:
+        return self.client.show_cloud_phone_server_detail(cph.ShowCloudPhoneServerDetailRequest(server_id=server_id))
+
+    def public_ip(self, server_id: str) -> str:
+        return str(self.server(server_id).addresses[0].public_ip)
+
+    def finish(self, jobs: list[Any]) -> None:
+        for job in jobs:
+            self.eventually(partial(self._ended, job.job_id), f"job {job.job_id} ended")
+            done = self._job(job.job_id)
+            assert done.status == 2, (done.error_code, done.error_msg, self.running.output)
+
+    def _ended(self, job_id: str) -> bool:
+        return bool(self._job(job_id).status != 1)
+
+    def _job(self, job_id: str) -> Any:
+        return self.client.show_job(cph.ShowJobRequest(job_id=job_id))
+
+    def ssh(self, server_id: str, key: Path, *arguments: str) -> list[str]:
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes", "BatchMode=yes")
+        flags = [part for option in options for part in ("-o", option)]
+        place = f"{self.known['project_id']}@{self.public_ip(server_id)}"
+        return ["ssh", "-F", "none", *flags, "-i", str(key), "-p", str(self.known["ssh_port"]), *arguments, place]
+
+
+@pytest.fixture
+def user(start: StartUp, database_url: str, eventually: Eventually) -> User:
+    return User(start("--database", database_url), eventually)
+
+
+def _greets(place: tuple[str, int]) -> bool:
+    """Whether the phone's adb answers there: its first packet."""
+    connect = struct.pack("<4s4I4s", b"CNXN", 0x0100_0001, 4096, 7, 0, b"\xbc\xb1\xa7\xb1") + b"host::\0"
+    with suppress(OSError), socket.create_connection(place, 5) as sock:
+        sock.settimeout(5)
+        sock.sendall(connect)
+        return sock.recv(4) in (b"CNXN", b"AUTH", b"STLS")
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_new_size_of_a_shared_bandwidth_holds_at_once_on_a_connection_that_is_open(user: User) -> None:
+    from huaweicloudsdkeip import v2 as eip
+
+    keys = BasicCredentials(user.known["access_key"], user.known["secret_key"], user.known["project_id"])
+    neighbour = eip.EipClient.new_builder().with_credentials(keys).with_endpoint(user.running.endpoint).build()
+    asked = eip.CreateSharedBandwidhRequestBody(bandwidth=eip.CreateSharedBandwidthOption(name="shared", size=5))
+    shared = neighbour.create_shared_bandwidth(eip.CreateSharedBandwidthRequest(body=asked)).bandwidth.id
+    server_id, phone = user.buy(band_width={"band_width_share_type": 1, "band_width_id": shared})
+    phone_ip = str(phone.access_infos[0].phone_ip)
+    local = _free_port()
+    source = [
+        sys.executable,
+        "-c",
+        "import socket, sys\nl = socket.create_server((sys.argv[1], 31234))\nprint('up', flush=True)\n"
+        "c = l.accept()[0]\nwhile True: c.sendall(bytes(65536))",
+        phone_ip,
+    ]
+    process = subprocess.Popen(source, stdout=subprocess.PIPE)
+    key = Path(user.known["private_key_file"])
+    forward = ("-L", f"127.0.0.1:{local}:{phone_ip}:31234")
+    tunnel = subprocess.Popen(user.ssh(server_id, key, "-N", *forward), stdin=subprocess.DEVNULL)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"up\n"
+        user.eventually(lambda: _listens(psutil.Process(tunnel.pid), ("127.0.0.1", local)), "the tunnel")
+        with socket.create_connection(("127.0.0.1", local), 10) as sock:
+            sock.settimeout(SECONDS)
+            slow = _rate(sock, 2.0)
+            assert slow < 5 * 125_000 * 1.3
+            body = cph.UpdateBandwidthRequestBody(band_width_size=200)
+            user.client.update_bandwidth(cph.UpdateBandwidthRequest(band_width_id=shared, body=body))
+            user.eventually(lambda: _rate(sock, 0.5) > 3 * 5 * 125_000, "the same connection is faster")
+            body = cph.UpdateBandwidthRequestBody(band_width_size=5)
+            user.client.update_bandwidth(cph.UpdateBandwidthRequest(band_width_id=shared, body=body))
+            user.eventually(lambda: _rate(sock, 0.5) < 5 * 125_000 * 1.5, "the same connection is slower")
+    finally:
+        for each in (process, tunnel):
+            each.kill()
+            each.communicate()
+
+
+def _rate(sock: socket.socket, seconds: float) -> float:
+    begun, got = time.monotonic(), 0
+    while (taken := time.monotonic() - begun) < seconds:
+        got += len(sock.recv(1 << 16))
+    return got / taken
+
+
+def test_a_new_key_pair_is_for_new_logins_at_once_and_open_tunnels_stay(user: User, tmp_path: Path) -> None:
+    server_id, phone = user.buy()
+    old = Path(user.known["private_key_file"])
+    new = tmp_path / "new.pem"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(new)], check=True)
+    (adb,) = [info for info in phone.access_infos if info.type == "adb"]
+    local = _free_port()
+    tunnel = subprocess.Popen(
+        user.ssh(server_id, old, "-N", "-L", f"127.0.0.1:{local}:{adb.phone_ip}:5555"), stdin=subprocess.DEVNULL
+    )
+    try:
+        user.eventually(lambda: _greets(("127.0.0.1", local)), "the phone through the tunnel")
+        from huaweicloudsdkkps import v3 as kps
+
+        keys = BasicCredentials(user.known["access_key"], user.known["secret_key"], user.known["project_id"])
+        neighbour = kps.KpsClient.new_builder().with_credentials(keys).with_endpoint(user.running.endpoint).build()
+        public = new.with_suffix(".pem.pub").read_text().strip()
+        asked = kps.CreateKeypairRequestBody(keypair=kps.CreateKeypairAction(name="new", public_key=public))
+        neighbour.create_keypair(kps.CreateKeypairRequest(body=asked))
+        changed = {"servers": [{"server_id": server_id, "keypair_name": "new"}]}
+        user.finish(user.client.update_keypair(cph.UpdateKeypairRequest(body=changed)).jobs)
+        for key, words in ((new, "administratively prohibited"), (old, "Permission denied (publickey)")):
+            command = user.ssh(server_id, key, "-T")
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False)
+            assert words in done.stderr
+        assert tunnel.poll() is None
+        assert _greets(("127.0.0.1", local))  # whoever was in stays in
+    finally:
+        tunnel.kill()
+        tunnel.wait()
+
+
+def test_mappings_follow_stop_restart_a_new_gateway_and_delete(user: User) -> None:
+    server_id, phone = user.buy()
+    (adb,) = [info for info in phone.access_infos if info.type == "adb"]
+    place = str(adb.server_ip), int(adb.access_port)
+    other = place[0], place[1] + 2  # adb of the second phone
+    assert _greets(place) and _greets(other)
+    user.finish(user.client.stop_cloud_phone(cph.StopCloudPhoneRequest(body={"phone_ids": [phone.phone_id]})).jobs)
+    assert not _greets(place)
+    assert _greets(other)
+    body = {"phones": [{"phone_id": phone.phone_id}]}
+    user.finish(user.client.restart_cloud_phone(cph.RestartCloudPhoneRequest(body=body)).jobs)
+    assert _greets(place)
+    gateways = [child for child in psutil.Process(user.running.process.pid).children(recursive=True) if _listens(child, place)]
+    assert gateways, "who listens at the phone's address?"
+    for gateway in gateways:
+        gateway.kill()
+    user.eventually(lambda: _greets(place), "a new gateway has the same addresses")
+    again = user.client.show_cloud_phone_detail(cph.ShowCloudPhoneDetailRequest(phone_id=phone.phone_id))
+    assert [(info.server_ip, info.access_port) for info in again.access_infos] == [
+        (info.server_ip, info.access_port) for info in phone.access_infos
+    ]
+    user.client.delete_cloud_phone_server(cph.DeleteCloudPhoneServerRequest(body={"server_ids": [server_id]}))
+    user.eventually(lambda: not _greets(place) and not _greets(other), "the addresses are gone")
+
+
+def _listens(process: psutil.Process, place: tuple[str, int]) -> bool:
+    with suppress(psutil.Error):
+        return any(tuple(each.laddr) == place for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN)
+    return False
