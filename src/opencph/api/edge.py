@@ -40,6 +40,7 @@ Outcome = TypeVar("Outcome")
 READ_THREADS, WRITE_THREADS, SLOW_THREADS = 8, 8, 2
 NOBODY = Caller(user_id="", user_name="", domain_id="", domain_name="", project_id="", role="reader")
 _JSON = (b"content-type", b"application/json")
+_CLOSE = (b"connection", b"close")
 
 #: what monitoring calls a request whose client did not wait for the answer
 CLIENT_GONE = 499
@@ -77,8 +78,6 @@ class Edge:
         if scope["type"] != "http":
             return
         self.in_flight += 1
-        if self.leaving:
-            send = _closing(send)
         began, status = time.perf_counter(), CLIENT_GONE
         found = self.router.find(scope["method"], scope["raw_path"])
         operation = "unknown" if found is None else found[0].operation
@@ -90,13 +89,15 @@ class Edge:
                 async def note(message: MutableMapping[str, Any]) -> None:
                     nonlocal status
                     status = message.get("status", status)
-                    await send(message)
+                    await send(self._last(message))
 
                 await self.objects(scope, receive, note, request_id)
                 if status == CLIENT_GONE:
                     await _say_goodbye(send)
                 return
             status, headers, payload = await self._exchange(scope, receive, found)
+            if self.leaving:
+                headers = [*headers, _CLOSE]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": payload})
         except ClientGoneError:
@@ -235,6 +236,12 @@ class Edge:
         except LookupNeededError:
             return await _in_thread(self._reads, self.authenticator.authenticate, request)
 
+    def _last(self, message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """The same, telling the client that the connection ends with this answer, if this process is leaving."""
+        if not self.leaving or message["type"] != "http.response.start":
+            return message
+        return {**message, "headers": [*message["headers"], _CLOSE]}
+
     async def idle(self) -> None:
         """Return when no request is being answered."""
         self._idle = asyncio.Event()
@@ -251,26 +258,10 @@ async def _say_goodbye(send: Send) -> None:
     """To a client that went away while it sent, or broke the framing of its body: the HTTP server does not tell which, and would
     call it an error of ours."""
     with suppress(Exception):
-        await send({"type": "http.response.start", "status": 400, "headers": [_JSON, (b"connection", b"close")]})
+        await send({"type": "http.response.start", "status": 400, "headers": [_JSON, _CLOSE]})
         broken = CphError("APIGW.0201", "the request body is not framed as its headers say")
         body = ErrorBody(request_id="", error_code=broken.code, error_msg=broken.message)
         await send({"type": "http.response.body", "body": _encode(body)})
-
-
-def _closing(send: Send) -> Send:
-    """The same, telling the client that the connection ends with this answer."""
-
-    async def send_and_close(event: MutableMapping[str, Any]) -> None:
-        if event["type"] == "http.response.start":
-            event = {**event, "headers": [*event["headers"], (b"connection", b"close")]}
-        await send(event)
-
-    return send_and_close
-
-
-def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., Outcome], *arguments: Any) -> asyncio.Future[Outcome]:
-    """Do it in a thread whose log lines say which request they are of."""
-    return asyncio.get_running_loop().run_in_executor(threads, copy_context().run, work, *arguments)
 
 
 def _without_doubles(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
