@@ -9,9 +9,10 @@ PEERS := adb:adb ssh:openssh-client curl:curl
 # Tests of one file stay together. One at a time: make test PARALLEL=
 PARALLEL := -n 2 --dist loadfile
 POSTGRESQL := /usr/lib/postgresql/*/bin/postgres:postgresql
+CLOCK := /usr/lib/*/faketime/libfaketimeMT.so.1:libfaketime
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint bench soak fuzz clean
+.PHONY: help up demo test crash lint bench soak fuzz clean
 
 help: ## say what there is
 	@echo 'OpenCPH: the Huawei Cloud CPH API on your own machines'
@@ -29,8 +30,12 @@ demo: $(VENV)/.demo ## buy a server, use a phone, change the server: the main jo
 	@exec $(BIN)/python demo/main_job.py $(ARGS)
 
 test: $(VENV)/.test ## run every test, PostgreSQL's too
-	@tools/debian-packages $(SHELL_OF_PHONES) $(PEERS) $(POSTGRESQL)
+	@tools/debian-packages $(SHELL_OF_PHONES) $(PEERS) $(POSTGRESQL) $(CLOCK)
 	@exec $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+crash: $(VENV)/.test ## kill every part at every step of every kind of job, on both databases; ARGS="--help" narrows it
+	@tools/debian-packages $(SHELL_OF_PHONES) $(POSTGRESQL) $(CLOCK)
+	@PYTHONPATH=tests:. exec $(BIN)/python -m crash.matrix $(ARGS)
 
 lint: $(VENV)/.test ## ruff, mypy (strict), import rules, generated pages
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -119,9 +119,15 @@ _PAYLOADS: Query[tuple[str, str]] = Query(select(_j.kind, _j.payload).where(_j.s
 
 
 class Site:
-    """One installation, from its first start to its removal."""
+    """One installation, from its first start to its removal.
 
-    def __init__(self, database_url: str | None = None) -> None:
+    `environment` is what `opencph up` gets beside our own; with `disk_bytes` its data lies on a disk of that size (needs root).
+    """
+
+    def __init__(
+        self, database_url: str | None = None, *, environment: Mapping[str, str] | None = None, disk_bytes: int = 0
+    ) -> None:
+        self._environment = environment or {}
         self._leave = ExitStack()
         self.directory = Path(tempfile.mkdtemp(prefix="ocph-", dir="/tmp"))  # short: socket paths are limited
         self.data = self.directory / "data"
@@ -129,6 +135,9 @@ class Site:
         self.halt = Halt(self.directory / "halt")
         for made in (self.data, self.temporary, self.halt.directory):
             made.mkdir(mode=0o700)
+        if disk_bytes:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk_bytes},mode=700", "tmpfs", str(self.data)], check=True)
+            self._leave.callback(lambda: subprocess.run(["umount", "-l", str(self.data)], check=True))
         network = self._leave.enter_context(own_network())
         catalogue = self.directory / "catalogue.toml"
         catalogue.write_text(CATALOGUE)
@@ -174,8 +183,8 @@ class Site:
         for process in left:
             with suppress(psutil.Error):
                 process.kill()
-        shutil.rmtree(self.directory, ignore_errors=True)
         self._leave.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
         return left
 
     # --- the installation ---
@@ -191,6 +200,7 @@ class Site:
             "OPENCPH_READY_TIMEOUT_SECONDS": "60",
             "OPENCPH_FAILPOINT_DIRECTORY": str(self.halt.directory),
             "TMPDIR": str(self.temporary),
+            **self._environment,
         }
         self.process = subprocess.Popen(
             [sys.executable, str(PROGRAM), "up", "--data", str(self.data)],
