@@ -264,6 +264,11 @@ async def _say_goodbye(send: Send) -> None:
         await send({"type": "http.response.body", "body": _encode(body)})
 
 
+def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., Outcome], *arguments: Any) -> asyncio.Future[Outcome]:
+    """Do it in a thread whose log lines say which request they are of."""
+    return asyncio.get_running_loop().run_in_executor(threads, copy_context().run, work, *arguments)
+
+
 def _without_doubles(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """The headers that came exactly once: one that came twice has no meaning that client and service are sure to share."""
     seen: dict[bytes, bytes] = {}
