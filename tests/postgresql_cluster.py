@@ -129,6 +129,12 @@ class PostgresqlCluster:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template or self.template}"'.encode())
         return self.url(name)
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        assert self._server is not None
+        return self._server.pid
+
     def drop_database(self, url: str) -> None:
         """Remove a database, whoever still uses it."""
         name = url.removeprefix("postgresql://opencph@/").split("?")[0]

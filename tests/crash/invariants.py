@@ -175,7 +175,7 @@ def nothing_leaks(site: Site) -> None:
         last[:] = leaks(site)
         return not last
 
-    until(clean, QUIET_SECONDS, lambda: f"nothing leaks: {'; '.join(last)} {site.words()}")
+    until(clean, QUIET_SECONDS, lambda: f"nothing leaks: {'; '.join(last)} {site.words()}", 0.1)
 
 
 def leaks(site: Site) -> list[str]:

@@ -459,7 +459,7 @@ class Site:
                 and not self.database.rows(_ABNORMAL)
             )
 
-        until(back, SETTLE_SECONDS, lambda: f"phones are brought back: {self.database.rows(_SERVING)} {self.words()}")
+        until(back, SETTLE_SECONDS, lambda: f"phones are brought back: {self.database.rows(_SERVING)} {self.words()}", 0.05)
 
     def settle(self) -> None:
         """Wait until all is quiet and the server that stays is normal; phones that gave up are restarted, as their owner would."""
@@ -480,16 +480,18 @@ class Site:
                 and not self.answers()
             )
 
-        until(quiet, SETTLE_SECONDS, lambda: f"all is quiet: {self.server()} {self.phones()} {self.jobs()[-5:]} {self.words()}")
+        until(
+            quiet, SETTLE_SECONDS, lambda: f"all is quiet: {self.server()} {self.phones()} {self.jobs()[-5:]} {self.words()}", 0.05
+        )
 
 
-def until(condition: Callable[[], Any], seconds: float, what: Callable[[], str]) -> Any:
-    """What `condition` says once it says something; fails with what was waited for."""
+def until(condition: Callable[[], Any], seconds: float, what: Callable[[], str], pause: float = 0.01) -> Any:
+    """What `condition` says once it says something, asked every `pause` seconds; fails with what was waited for."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise ViolationError(f"waited {seconds:g} s until {what()}")
-        time.sleep(0.01)
+        time.sleep(pause)
     return found
 
 
