@@ -7,9 +7,11 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 
 import psycopg
+import pytest
 
 from jobs_fleet.memory_runtime import MemoryRuntime
 from jobs_fleet.small_world import World
+from opencph import status
 from opencph.fleet import consistency, findings
 from opencph.fleet.reconcile import Reconciler
 
@@ -187,5 +189,18 @@ def test_rows_of_a_server_that_was_deleted_by_hand_hold_no_address_and_no_eip(wo
         assert len(told(world, "removed")) == 1
         await Reconciler(world.fleet, runtime).reconcile()
         assert runtime.generations == {}
+
+    with_server(world, act)
+
+
+def test_what_was_found_is_in_opencph_status(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    async def act(server_id: str, _runtime: MemoryRuntime) -> None:
+        by_hand(world, f"DELETE FROM phones WHERE server_id = '{server_id}' AND number = 2")
+        consistency.check(world.fleet)
+        status.status(world.settings)
+        printed = capsys.readouterr().out
+        assert "Found in the last 24 hours" in printed and "its generation" in printed
+        (found,) = status.read_status(world.settings).found_24h
+        assert (found.what, found.server_id) == ("contradiction", server_id)
 
     with_server(world, act)
