@@ -35,7 +35,8 @@ test: $(VENV)/.test ## run every test, PostgreSQL's too
 
 crash: $(VENV)/.test ## kill every part at every step of every kind of job, on both databases; ARGS="--help" narrows it
 	@tools/debian-packages $(SHELL_OF_PHONES) $(POSTGRESQL) $(CLOCK)
-	@PYTHONPATH=tests:. exec $(BIN)/python -m crash.matrix $(ARGS)
+	@PYTHONPATH=tests:. $(BIN)/python -m crash.matrix $(ARGS)
+	@$(if $(ARGS),,CRASH_OUTAGE_SECONDS=30 $(BIN)/python -m pytest tests/crash/test_disturbances.py)
 
 lint: $(VENV)/.test ## ruff, mypy (strict), import rules, generated pages
 	$(BIN)/ruff check .
