@@ -330,6 +330,45 @@ class TcpPhones:
             listener.close()
 
 
+class Endless:
+    """A TCP server at a phone's address that sends for ever."""
+
+    def __init__(self, ip: str, port: int) -> None:
+        self._listener = socket.create_server((ip, port))
+        self.connections: list[socket.socket] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                self.connections.append(self._listener.accept()[0])
+                threading.Thread(target=self._send, args=(self.connections[-1],), daemon=True).start()
+
+    @staticmethod
+    def _send(connection: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection.sendall(bytes(1 << 16))
+
+    def die(self) -> None:
+        """As the kernel ends the sockets of a phone that is killed."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self.connections:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            with suppress(OSError):  # cut already
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+
+def until_the_end(client: socket.socket) -> None:
+    """Read until the connection is over. A hang is a failure."""
+    client.settimeout(15)
+    with suppress(ConnectionResetError):
+        while client.recv(1 << 16):
+            pass
+
+
 class Client:
     """A TCP client that reads lines."""
 

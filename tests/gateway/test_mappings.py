@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.gateway_world import Client, Gateway, Network, TcpPhones, sockets, wait_until
+from gateway.gateway_world import Client, Endless, Gateway, Network, TcpPhones, sockets, until_the_end, wait_until
 from opencph.store import processes
 
 #: For what has nothing to do with the database.
@@ -285,45 +285,6 @@ def test_a_thousand_connections_at_once_all_get_through(network: Network, gatewa
         wait_until(lambda: sockets(running.process.pid) < 50, "sockets given back")
 
 
-class Endless:
-    """A TCP server at a phone's address that sends for ever."""
-
-    def __init__(self, ip: str, port: int) -> None:
-        self._listener = socket.create_server((ip, port))
-        self.connections: list[socket.socket] = []
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        with suppress(OSError):
-            while True:
-                self.connections.append(self._listener.accept()[0])
-                threading.Thread(target=self._send, args=(self.connections[-1],), daemon=True).start()
-
-    @staticmethod
-    def _send(connection: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                connection.sendall(bytes(1 << 16))
-
-    def die(self) -> None:
-        """As the kernel ends the sockets of a phone that is killed."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self.connections:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            with suppress(OSError):  # cut already
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-
-
-def _until_the_end(client: socket.socket) -> None:
-    """Read until the connection is over. A hang is a failure."""
-    client.settimeout(15)
-    with suppress(ConnectionResetError):
-        while client.recv(1 << 16):
-            pass
-
-
 @once
 @pytest.mark.parametrize("event", ["the phone dies", "the server is changed"])
 def test_a_transfer_is_cut_and_not_hung_when_its_phone_goes_and_the_log_says_why(
@@ -346,7 +307,7 @@ def test_a_transfer_is_cut_and_not_hung_when_its_phone_goes_and_the_log_says_why
     else:
         network.change(server_id, phone_ip_first=new, server_ip=network.ip())
         cause = "does not lead to that phone any more"
-    _until_the_end(busy)
+    until_the_end(busy)
     wait_until(lambda: "connection cut" in running.log.read_text(), "the line in the log")
     text = running.log.read_text()
     assert cause in text or (event == "the phone dies" and "the connection broke" in text), text

@@ -17,7 +17,18 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, resident, sockets, wait_until
+from gateway.gateway_world import (
+    SECONDS,
+    Client,
+    Endless,
+    Gateway,
+    Network,
+    TcpPhones,
+    resident,
+    sockets,
+    until_the_end,
+    wait_until,
+)
 from gateway.ssh_client import Ssh, make_key
 from opencph.gateway.ssh_admission import LOGINS_PER_CLIENT
 from opencph.gateway.ssh_guard import KEYS_PER_CONNECTION
@@ -389,3 +400,20 @@ def test_a_connection_is_told_why_it_is_cut(network: Network, server: Server, ss
     network.unbind(server.public)
     wait_until(lambda: "this address does not lead to the server any more" in ssh.said(), "the reason at the client")
     assert "this address does not lead to the server any more" in running.log.read_text()
+
+
+def test_a_transfer_in_a_tunnel_is_cut_and_not_hung_when_its_phone_dies_and_the_log_says_why(
+    server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones
+) -> None:
+    endless = Endless(server.phone, 5555)
+    phones.listen(server.phone, 5556)
+    running = gateway()
+    to_endless, to_phone = ssh.tunnel(f"{server.phone}:5555", f"{server.phone}:5556")
+    kept = Client(ssh.local, to_phone)
+    assert kept.line() == f"{server.phone}:5556"
+    with socket.create_connection((ssh.local, to_endless), SECONDS) as busy:
+        assert busy.recv(1 << 16)
+        endless.die()
+        until_the_end(busy)
+    wait_until(lambda: "the phone has gone: Connection reset by peer" in running.log.read_text(), "the reason in the log")
+    assert kept.say("undisturbed") == "undisturbed"

@@ -11,7 +11,7 @@ import asyncssh
 from opencph.gateway.bandwidth import BYTES_PER_MBIT, Bucket, Limit
 from opencph.gateway.flows import tunnelled
 from opencph.gateway.relay import Address
-from opencph.gateway.ssh_lane import DATA_BYTES, PACKETS_AT_ONCE, Lane
+from opencph.gateway.ssh_lane import DATA_BYTES, PACKETS_AT_ONCE, Lane, was_reset
 
 #: What the client may have on its way to one phone; OpenSSH's own default. Less where the bandwidth is small or forwards are many.
 WINDOW_BYTES, WINDOW_BYTES_MIN = 2 * 1024 * 1024, 128 * 1024
@@ -43,7 +43,16 @@ class _Turn:
 class Forward(asyncssh.SSHTCPSession[bytes]):
     """Owns the socket to the phone. asyncssh calls it as the session of the channel, the lane with the data."""
 
-    def __init__(self, lane: Lane, sock: socket.socket, asked: Address, target: Address, limit: Limit) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        sock: socket.socket,
+        asked: Address,
+        target: Address,
+        limit: Limit,
+        on_phone_lost: Callable[[str], None] = lambda cause: None,
+    ) -> None:
+        self._on_phone_lost = on_phone_lost
         self.asked, self.target = asked, target
         self._loop = asyncio.get_running_loop()
         self._lane = lane
@@ -137,8 +146,8 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             sent = self._socket.sendmsg(views)
         except (BlockingIOError, InterruptedError):
             sent = 0
-        except OSError:
-            self._phone_lost()
+        except OSError as error:
+            self._phone_lost(error)
             return
         for view in views:
             if sent >= len(view):
@@ -166,8 +175,8 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
                     sent = self._socket.send(pending[:size])
             except (BlockingIOError, InterruptedError):
                 sent = 0
-            except OSError:
-                self._phone_lost()
+            except OSError as error:
+                self._phone_lost(error)
                 return
             if bucket is not None and sent < size:
                 bucket.give_back(size - sent)
@@ -182,8 +191,8 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             self._told = True
             try:
                 self._socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                self._phone_lost()
+            except OSError as error:
+                self._phone_lost(error)
                 return
             self._close_when_done()
         elif self._channel is not None and self._channel._recv_paused is True:
@@ -256,8 +265,8 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             got = self._socket.recvmsg_into(lane.slots(size, packet))[0]
         except (BlockingIOError, InterruptedError):
             got = -1
-        except OSError:
-            self._phone_lost()
+        except OSError as error:
+            self._phone_lost(error)
             return
         if bucket is not None:
             bucket.give_back(size - max(got, 0))
@@ -265,6 +274,9 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             tunnelled.outbound += got
             channel._send_window -= got
             lane.send_slots(channel._send_chan, got, packet)
+            if self._reading and was_reset(self._socket):
+                self._stop_reading()
+                self.go_on()
         elif got == 0:
             self._phone_done = True
             self._stop_reading()
@@ -280,7 +292,8 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             else:
                 self._end()
 
-    def _phone_lost(self) -> None:
+    def _phone_lost(self, error: OSError) -> None:
+        self._on_phone_lost(f"the phone has gone: {error.strerror}")
         if self._channel is not None:
             self._channel.abort()
         self._end()

@@ -48,6 +48,18 @@ _SLOT_BYTES = _DATA_HEAD.size + DATA_BYTES + 32  # and padding
 _SEALED_BYTES = _SLOT_BYTES + TAG_BYTES
 
 
+_TCP_CLOSE = b"\x07"  # tcpi_state, the first byte of struct tcp_info
+
+
+def was_reset(sock: socket.socket) -> bool:
+    """Whether the connection is broken, though bytes may still wait to be read.
+
+    The event loop (libuv) reports a broken socket once and then never again, so whoever does not read to the end then must be
+    registered anew.
+    """
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == _TCP_CLOSE
+
+
 class _Arena:
     """What all connections share: room for the packets of one turn, which every turn leaves empty, and the sum of what waits."""
 
@@ -345,6 +357,9 @@ class Lane(asyncio.Transport):
         if not got:
             self._lost(None)
             return
+        if was_reset(self._socket):
+            self._loop.remove_reader(self._fd)
+            self._loop.add_reader(self._fd, self._on_readable)
         self._rest = b""
         self._take(size + got)
         if not self._closing and (self._busy or self.pending > self._pending_high):

@@ -249,7 +249,7 @@ class Connection(asyncssh.SSHServer):
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error) or "the phone does not answer") from error
         finally:
             self._opening -= 1
-        return Forward(lane, sock, asked, target, self._limit)
+        return Forward(lane, sock, asked, target, self._limit, lambda cause: self._tell("forward cut", address_text(asked), cause))
 
     def session_requested(self) -> NoReturn:
         self._refuse("a session: shell, command, subsystem or agent")
