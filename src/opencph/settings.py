@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token_hours: Annotated[int, describe("Life of an IAM token, in hours.", ge=1, le=8760)] = 24
     clock_skew_seconds: Annotated[int, describe("How far a signed request's X-Sdk-Date may be from our clock.", ge=1)] = 900
     body_limit_bytes: Annotated[int, describe("Largest request body.", ge=1024, le=1 << 30)] = 12 * 1024 * 1024
-    job_lease_seconds: Annotated[int, describe("A worker that is silent for so long loses its jobs to another.", ge=1)] = 10
+    job_lease_seconds: Annotated[int, describe("A worker that is silent for so long loses its jobs to another.", ge=1)] = 8
     job_retention_days: Annotated[int, describe("Finished jobs stay readable for so long.", ge=1)] = 30
     audit_retention_days: Annotated[int, describe("Entries of the audit record are kept for so long.", ge=1)] = 180
     ready_timeout_seconds: Annotated[int, describe("How long `opencph up` waits for its parts before it gives up.", ge=1)] = 30

@@ -139,7 +139,7 @@ def _begun(site: Site) -> list[str]:
 
 @pytest.mark.parametrize("death", ["killed", "stopped"])
 def test_the_jobs_of_a_dead_worker_are_taken_over(site: Site, eventually: Eventually, death: str) -> None:
-    """`killed` is seen at once on the same machine; one that is `stopped`, as by a machine that hangs, loses its lease of 10 s."""
+    """`killed` is seen at once on the same machine; one that is `stopped`, as by a machine that hangs, loses its lease."""
     api, first = site.start("api"), site.start("worker")
     site.start("gateway")
     client = site.client(api)

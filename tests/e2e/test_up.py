@@ -45,8 +45,11 @@ def answers(cph: RunningCph) -> bool:
 
 def part(cph: RunningCph, name: str) -> psutil.Process | None:
     for child in psutil.Process(cph.process.pid).children():
-        if child.name() == f"opencph-{name}":
-            return child
+        try:
+            if child.name() == f"opencph-{name}":
+                return child
+        except psutil.NoSuchProcess:  # it has ended since it was listed
+            continue
     return None
 
 
