@@ -138,12 +138,22 @@ def test_what_is_not_there_cannot_be_started(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["input tap nan 1", "input tap 1e9 1", "input keyevent NONE", "input swipe 1 2 3", "monkey 99999999"]
+    ("line", "code"),
+    [
+        ("input tap nan 1", 255),
+        ("input tap 1e9 1", 255),
+        ("input tap a b", 255),
+        ("input keyevent NONE", 255),
+        ("input keyevent KEYCODE_NOPE", 255),
+        ("input swipe 1 2 3", 255),
+        ("monkey 99999999", 1),
+    ],
 )
-def test_nonsense_is_refused(home: Path, line: str) -> None:
+def test_nonsense_is_refused(home: Path, line: str, code: int) -> None:
     async def main() -> None:
         async with running(home / "p") as phone, await dial(phone) as adb:
-            assert (await adb.shell(line)).code == 1
+            done = await adb.shell(line)
+            assert (done.code, done.stdout) == (code, b"") and done.stderr
 
     asyncio.run(main())
 

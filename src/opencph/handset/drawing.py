@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 from opencph.handset.screen_layout import Item, layout, size
+from opencph.handset.words import chinese_font
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
@@ -21,6 +22,8 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Box = tuple[int, int, int, int]
 PIXEL_FORMAT_RGBA_8888 = 1
 PNG_FILTER_UP = 2
+ICON_SIDE = 96  # pixels, as `packages.ICON_BYTES` has them
+FIRST_WIDE = 0x2E80  # from the radicals on, letters are Chinese, Japanese or Korean
 PICTURES_KEPT = 4  # of this process, 3 bytes a pixel each
 REPAINT_MAX = 16  # changed boxes; with more everything is painted
 
@@ -32,9 +35,21 @@ def now() -> int:
     return int(time.time())
 
 
-@lru_cache(maxsize=32)
-def _font(pixels: int) -> Font:
+@lru_cache(maxsize=64)
+def _font(pixels: int, wide: bool = False) -> Font:
+    """The letters; `wide` ones are those of East Asia, where the machine has a font for them."""
+    if wide and (path := chinese_font()):
+        return ImageFont.truetype(path, pixels)
     return ImageFont.load_default(pixels)
+
+
+def _is_wide(text: str) -> bool:
+    return not text.isascii() and any(ord(c) >= FIRST_WIDE for c in text)
+
+
+@lru_cache(maxsize=64)
+def _icon(pixels: bytes, width: int, height: int) -> Image.Image:
+    return Image.frombytes("RGBA", (ICON_SIDE, ICON_SIDE), pixels).resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _meet(one: Box, other: Box) -> bool:
@@ -58,7 +73,11 @@ def _paint(items: list[Item], area: Box) -> Image.Image:
             pen.ellipse(box, outline=item.colour, width=item.size)
         elif item.kind == "text":
             x, _, y = item.anchor[2:].partition(",")
-            pen.text((int(x) - left, int(y) - top), item.text, fill=item.colour, font=_font(item.size), anchor=item.anchor[:2])
+            font = _font(item.size, _is_wide(item.text))
+            pen.text((int(x) - left, int(y) - top), item.text, fill=item.colour, font=font, anchor=item.anchor[:2])
+        elif item.kind == "icon":
+            icon = _icon(item.pixels, item.box[2] - item.box[0], item.box[3] - item.box[1])
+            image.paste(icon, (item.box[0] - left, item.box[1] - top), icon)
     return image
 
 

@@ -6,13 +6,14 @@ Beside each package's APKs is a small file with what was read of them. Nothing i
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import re
-import secrets
 import stat
 import sys
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,21 +21,24 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from opencph.handset.config import HandsetError
+from opencph.handset import package_states
+from opencph.handset.apk_names import Signed
+from opencph.handset.properties import android_version
 from opencph.handset.transfers import Upload
 from opencph.handset.trees import remove_tree
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
-APPS, DATA = "/data/app", "/data/data"
+APPS = "/data/app"
 ABOUT = ".about.json"
 READ_SECONDS = 30.0
 READERS_AT_ONCE = 2  # of a host: each may take as much memory as `apk` allows itself
-APK_BYTES_MAX = 2 << 30
 PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
-PIECE_BYTES = 1 << 18
-SDK_LEVEL = 30
+CODE = re.compile(r"INSTALL_[A-Z_]{1,64}")
+ICON, ICON_BYTES = ".icon.rgba", 96 * 96 * 4  # pixels, so that nothing has to be parsed to draw them
+FIRST_UID = 10100  # of installed apps, as Android counts them
+USER_DATA = ("/data/data", "/data/user_de/0")
 
 
 class InstallError(Exception):
@@ -45,20 +49,44 @@ class InstallError(Exception):
         super().__init__(f"{code}: {message}")
 
 
-class Package(msgspec.Struct, frozen=True, kw_only=True):
-    """An installed package."""
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What an APK says of itself."""
 
     package: str
     version_code: int
     version_name: str
     label: str = ""
+    labels: dict[str, str] = {}  # by language tag; msgspec copies it
     min_sdk: int = 0
     target_sdk: int = 0
     permissions: tuple[str, ...] = ()
     activities: tuple[str, ...] = ()
     main_activity: str = ""
+    features: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    instrumentation: tuple[tuple[str, str], ...] = ()  # (runner, package that it tests)
+    abis: tuple[str, ...] = ()
+    debuggable: bool = False
+    test_only: bool = False
+    scheme: int = 0  # of the signature: 1, 2, 3; 0 for what was installed before signatures were looked at
+    signers: tuple[str, ...] = ()  # SHA-256 of the certificates
+    lineage: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def signed(self) -> Signed:
+        """Who signed it."""
+        return Signed(self.scheme, self.signers, self.lineage)
+
+
+class Package(About, frozen=True, kw_only=True):
+    """An installed package."""
+
     splits: tuple[str, ...] = ()
     directory: str = ""  # below /data/app
+    uid: int = FIRST_UID
+    installed_at: int = 0  # seconds since the epoch
+    updated_at: int = 0
+    installer: str = ""
 
     @property
     def path(self) -> str:
@@ -71,19 +99,17 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
         return [self.path, *(f"{APPS}/{self.directory}/split_{name}.apk" for name in self.splits)]
 
 
-class _Read(msgspec.Struct, frozen=True, kw_only=True):
+class Read(About, frozen=True, kw_only=True):
     """What `handset.apk` prints."""
 
-    package: str
-    version_code: int
-    version_name: str
-    label: str
     split: str
-    min_sdk: int
-    target_sdk: int
-    permissions: tuple[str, ...]
-    activities: tuple[str, ...]
-    main_activity: str
+    icon: str  # base 64 of ICON_BYTES of RGBA, or empty
+
+
+def sdk_level(phone: Phone) -> int:
+    """The SDK level that the phone answers as."""
+    level = android_version(phone.booted.image_version)[1]
+    return int(level) if level.isdecimal() else 30
 
 
 async def installed(phone: Phone) -> dict[str, Package]:
@@ -99,18 +125,23 @@ async def installed(phone: Phone) -> dict[str, Package]:
     return dict(sorted(found.items()))
 
 
-async def _package_in(phone: Phone, directory: str) -> Package | None:
-    files = phone.files
-    if files.stat(f"{APPS}/{directory}/base.apk").error:
-        return None
-    with suppress(OSError, msgspec.MsgspecError):
-        fd = files.open_read(f"{APPS}/{directory}/{ABOUT}")
-        with os.fdopen(fd, "rb") as file:
-            known = msgspec.json.decode(file.read(1 << 20), type=Package)
+def _known(phone: Phone, directory: str) -> Package | None:
+    """What was written down of the package in a directory."""
+    with suppress(OSError, msgspec.MsgspecError), os.fdopen(phone.files.open_read(f"{APPS}/{directory}/{ABOUT}"), "rb") as file:
+        known = msgspec.json.decode(file.read(1 << 20), type=Package)
         if PACKAGE.fullmatch(known.package):
             return msgspec.structs.replace(known, directory=directory)
+    return None
+
+
+async def _package_in(phone: Phone, directory: str) -> Package | None:
+    if phone.files.stat(f"{APPS}/{directory}/base.apk").error:
+        return None
+    known = _known(phone, directory)
+    if known is not None:
+        return known
     try:
-        return await _remember(phone, directory, await _read_all(phone, f"{APPS}/{directory}"))
+        return await remember(phone, directory, await _read_all(phone, f"{APPS}/{directory}"))
     except (InstallError, OSError):
         return None
 
@@ -118,20 +149,24 @@ async def _package_in(phone: Phone, directory: str) -> Package | None:
 _READERS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
-async def read_apk(phone: Phone, path: str) -> _Read:
+async def read_apk(phone: Phone, path: str) -> Read:
     """The metadata of an APK in the phone. Raises InstallError."""
     async with _READERS.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(READERS_AT_ONCE)):
         return await _read_apk(phone, path)
 
 
-async def _read_apk(phone: Phone, path: str) -> _Read:
+async def _read_apk(phone: Phone, path: str) -> Read:
     try:
         fd = phone.files.open_read(path)
     except OSError as error:
         raise InstallError("INSTALL_FAILED_INVALID_URI", f"{path}: {error.strerror}") from error
     try:
         reader = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "opencph.handset.apk", stdin=fd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+            sys.executable,
+            *("-m", "opencph.handset.apk", str(sdk_level(phone))),
+            stdin=fd,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
         )
     finally:
         os.close(fd)
@@ -146,9 +181,12 @@ async def _read_apk(phone: Phone, path: str) -> _Read:
             await reader.wait()
     text = output.decode("utf-8", "replace").strip()
     if reader.returncode:
-        raise InstallError("INSTALL_PARSE_FAILED_NOT_APK", text.rpartition("\n")[2] or "it cannot be read")
+        code, _, why = text.rpartition("\n")[2].partition(": ")
+        if CODE.fullmatch(code) is None:  # it was ended by one of its limits
+            code, why = "INSTALL_PARSE_FAILED_NOT_APK", "it cannot be read"
+        raise InstallError(code, why)
     try:
-        found = msgspec.json.decode(text.rpartition("\n")[2], type=_Read)
+        found = msgspec.json.decode(text.rpartition("\n")[2], type=Read)
     except (msgspec.MsgspecError, json.JSONDecodeError) as error:
         raise InstallError("INSTALL_PARSE_FAILED_BAD_MANIFEST", "its manifest says nothing that can be used") from error
     if PACKAGE.fullmatch(found.package) is None or len(found.package) > 128:
@@ -156,21 +194,58 @@ async def _read_apk(phone: Phone, path: str) -> _Read:
     return found
 
 
-async def _read_all(phone: Phone, directory: str) -> list[_Read]:
+async def _read_all(phone: Phone, directory: str) -> list[Read]:
     """The base APK and its splits in a directory of the phone."""
     names = sorted(os.fsdecode(raw) for raw, _ in phone.files.list(directory))
     apks = [name for name in names if name == "base.apk" or (name.startswith("split_") and name.endswith(".apk"))]
     return [await read_apk(phone, f"{directory}/{name}") for name in apks]
 
 
-async def _remember(phone: Phone, directory: str, apks: Sequence[_Read]) -> Package:
+async def remember(
+    phone: Phone, directory: str, apks: Sequence[Read], *, before: Package | None = None, installer: str = ""
+) -> Package:
+    """Write down beside the APKs what was read of them."""
     base = next((one for one in apks if not one.split), None)
     if base is None:
-        raise InstallError("INSTALL_FAILED_MISSING_SPLIT", "there is no base APK among them")
-    values = {name: value for name, value in msgspec.structs.asdict(base).items() if name != "split"}
-    package = Package(**values, splits=tuple(one.split for one in apks if one.split), directory=directory)
+        raise InstallError("INSTALL_FAILED_MISSING_SPLIT", "Full install must include a base package")
+    values = {name: value for name, value in msgspec.structs.asdict(base).items() if name not in ("split", "icon")}
+    now = int(time.time())
+    package = Package(
+        **{**values, "abis": tuple(sorted({abi for one in apks for abi in one.abis}))},
+        splits=tuple(one.split for one in apks if one.split),
+        directory=directory,
+        uid=before.uid if before is not None else await _free_uid(phone, base.package),
+        installed_at=before.installed_at if before is not None and before.installed_at else now,
+        updated_at=now,
+        installer=installer or (before.installer if before is not None else ""),
+    )
+    if base.icon:
+        with suppress(ValueError):
+            write_file(phone, f"{APPS}/{directory}/{ICON}", base64.b64decode(base.icon))
     write_file(phone, f"{APPS}/{directory}/{ABOUT}", msgspec.json.encode(package))
     return package
+
+
+async def _free_uid(phone: Phone, name: str) -> int:
+    """The lowest one that no other package has. The directory being looked at has nothing written beside it yet."""
+    taken = set()
+    with suppress(OSError):
+        for raw, _ in list(phone.files.list(APPS)):
+            known = _known(phone, os.fsdecode(raw))
+            if known is not None and known.package != name:
+                taken.add(known.uid)
+    uid = FIRST_UID
+    while uid in taken:
+        uid += 1
+    return uid
+
+
+def icon(phone: Phone, package: Package) -> bytes:
+    """ICON_BYTES of RGBA; empty when it has none."""
+    with suppress(OSError), os.fdopen(phone.files.open_read(f"{APPS}/{package.directory}/{ICON}"), "rb") as file:
+        data = file.read(ICON_BYTES + 1)
+        return data if len(data) == ICON_BYTES else b""
+    return b""
 
 
 def write_file(phone: Phone, path: str, data: bytes) -> None:
@@ -184,90 +259,6 @@ def write_file(phone: Phone, path: str, data: bytes) -> None:
         raise
 
 
-async def copy_in(phone: Phone, pieces: AsyncIterator[bytes], path: str) -> int:
-    """A file of the phone from pieces; its size. Raises InstallError when the disk is full."""
-    try:
-        upload = Upload(phone.files, phone.disk, path, stat.S_IFREG | 0o644)
-        try:
-            async for piece in pieces:
-                if upload.size + len(piece) > APK_BYTES_MAX:
-                    raise InstallError("INSTALL_FAILED_INVALID_APK", f"an APK has at most {APK_BYTES_MAX} bytes")
-                upload.write([memoryview(piece)])
-            upload.finish(0)
-        except BaseException:
-            upload.abandon()
-            raise
-    except OSError as error:
-        raise InstallError("INSTALL_FAILED_INSUFFICIENT_STORAGE", str(error.strerror)) from error
-    return upload.size
-
-
-async def of_file(phone: Phone, path: str) -> AsyncIterator[bytes]:
-    """The contents of a file of the phone. Raises InstallError."""
-    try:
-        fd = phone.files.open_read(path)
-    except OSError as error:
-        raise InstallError("INSTALL_FAILED_INVALID_URI", f"{path}: {error.strerror}") from error
-    with os.fdopen(fd, "rb", buffering=0) as file:
-        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
-            yield piece
-
-
-def new_staging() -> str:
-    """A directory for APKs that are not a package yet."""
-    return f"{APPS}/vmdl{secrets.randbelow(10**9)}.tmp"
-
-
-async def commit(phone: Phone, staging: str, *, downgrade: bool, replace: bool) -> Package:
-    """Make the APKs in a staging directory (`*.apk`, any names) a package, in place of its older version. Raises InstallError.
-
-    Whatever happens, the staging directory is gone afterwards.
-    """
-    try:
-        names = sorted(os.fsdecode(raw) for raw, info in phone.files.list(staging) if stat.S_ISREG(info.mode))
-        apks = {name: await read_apk(phone, f"{staging}/{name}") for name in names}
-        base = [one for one in apks.values() if not one.split]
-        _check(base, list(apks.values()))
-        before = (await installed(phone)).get(base[0].package)
-        if before is not None and not replace:
-            raise InstallError("INSTALL_FAILED_ALREADY_EXISTS", f"{before.package} is installed already; use -r")
-        if before is not None and not downgrade and base[0].version_code < before.version_code:
-            raise InstallError("INSTALL_FAILED_VERSION_DOWNGRADE", f"version {before.version_code} is installed; use -d")
-        directory = f"{base[0].package}-{secrets.token_urlsafe(9)}"
-        with phone.files.resolve(staging) as place:
-            for name, one in apks.items():
-                target = f"split_{one.split}.apk" if one.split else "base.apk"
-                os.rename(name, target, src_dir_fd=place.fd, dst_dir_fd=place.fd)
-        package = await _remember(phone, Path(staging).name, list(apks.values()))
-        with phone.files.resolve(APPS) as place:
-            os.rename(Path(staging).name, directory, src_dir_fd=place.fd, dst_dir_fd=place.fd)
-        if before is not None:
-            remove_directory(phone, f"{APPS}/{before.directory}")
-        phone.files.make_parents(f"{DATA}/{package.package}/x", lambda: phone.disk.take(4096))
-        return msgspec.structs.replace(package, directory=directory)
-    except OSError as error:
-        raise InstallError("INSTALL_FAILED_INSUFFICIENT_STORAGE", str(error.strerror)) from error
-    finally:
-        with suppress(OSError, HandsetError):
-            remove_directory(phone, staging)
-
-
-def _check(base: Sequence[_Read], apks: Sequence[_Read]) -> None:
-    if len(base) != 1:
-        raise InstallError(
-            "INSTALL_FAILED_MISSING_SPLIT" if not base else "INSTALL_FAILED_INVALID_APK", f"{len(base)} base APKs: one is needed"
-        )
-    for one in apks:
-        if (one.package, one.version_code) != (base[0].package, base[0].version_code):
-            raise InstallError("INSTALL_FAILED_INVALID_APK", f"split {one.split!r} is of another package or version")
-        if one.split and re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,127}", one.split) is None:
-            raise InstallError("INSTALL_PARSE_FAILED_MANIFEST_MALFORMED", f"split name {one.split[:64]!r}")
-    if len({one.split for one in apks}) != len(apks):
-        raise InstallError("INSTALL_FAILED_INVALID_APK", "a split is there twice")
-    if base[0].min_sdk > SDK_LEVEL:
-        raise InstallError("INSTALL_FAILED_OLDER_SDK", f"it needs SDK {base[0].min_sdk}, this is {SDK_LEVEL}")
-
-
 async def uninstall(phone: Phone, name: str, *, keep_data: bool = False) -> bool:
     """Remove a package; False when it is not installed. Raises OSError."""
     package = (await installed(phone)).get(name)
@@ -275,8 +266,9 @@ async def uninstall(phone: Phone, name: str, *, keep_data: bool = False) -> bool
         return False
     remove_directory(phone, f"{APPS}/{package.directory}")
     if not keep_data:
-        for directory in (f"{DATA}/{name}", f"/data/media/0/Android/data/{name}"):
+        for directory in (*(f"{data}/{name}" for data in USER_DATA), f"/data/media/0/Android/data/{name}"):
             remove_directory(phone, directory)
+        package_states.forget(phone, [name])
     return True
 
 
@@ -284,8 +276,13 @@ async def clear(phone: Phone, name: str) -> bool:
     """Delete a package's data; False when it is not installed."""
     if name not in await installed(phone):
         return False
-    remove_directory(phone, f"{DATA}/{name}")
-    phone.files.make_parents(f"{DATA}/{name}/x", lambda: phone.disk.take(4096))
+    for data in USER_DATA:
+        remove_directory(phone, f"{data}/{name}")
+        phone.files.make_parents(f"{data}/{name}/x", lambda: phone.disk.take(4096))
+    state = phone.running_state.packages.get(name)
+    if state is not None and (state.granted or state.revoked):  # what the user granted is data, too
+        state.granted, state.revoked = [], []
+        package_states.save(phone)
     return True
 
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 PhoneState = Literal["stopped", "booting", "running"]
 SANDBOX_IDLE_SECONDS = 10.0
-EVENTS_KEPT = 200
+EVENTS_KEPT = 1000
 MACHINE = os.uname().machine
 
 __all__ = ["HandsetError", "Phone", "PhoneConfig", "PhoneState", "preload"]
@@ -82,6 +82,7 @@ class Phone:
         "properties",
         "screen",
         "state_data",
+        "until_reboot",
     )
 
     def __init__(self, config: PhoneConfig) -> None:
@@ -101,11 +102,12 @@ class Phone:
         self.cleared_log_at = 0.0  # seconds since the epoch
         self.daemon: Daemon | None = None
         self.disk: Disk = Disk(config.directory, config.data_bytes)
-        self.events: list[tuple[float, str, str]] | None = None  # (seconds since the epoch, tag, text): the log
+        self.events: list[tuple[float, str, str, str]] | None = None  # (seconds since the epoch, tag, text, priority): the log
         self.log_watchers: set[asyncio.Event] | None = None  # those who follow the log
         self.properties: Properties | None = None
         self.screen: ScreenState | None = None
         self.state_data: stored.State | None = None
+        self.until_reboot: dict[str, str] = {}  # what commands change that a reboot forgets: the battery, switched radios
 
     @property
     def state(self) -> PhoneState:
@@ -175,6 +177,7 @@ class Phone:
         self.events = None
         self.cleared_log_at = 0.0
         self.screen = None
+        self.until_reboot = {}
         for sock in sockets:
             self._listeners.append(listeners.Listener(sock, self._accepted))
         self._state = "running"
@@ -272,11 +275,11 @@ class Phone:
             self.screen = ScreenState()
         return self.screen
 
-    def note(self, tag: str, text: str) -> None:
-        """A line for the log that `logcat` shows."""
+    def note(self, tag: str, text: str, priority: str = "I") -> None:
+        """A line for the log that `logcat` shows; the priority is one of VDIWEF."""
         if self.events is None:
             self.events = []
-        self.events.append((time.time(), tag, text))
+        self.events.append((time.time(), tag, text, priority))
         del self.events[:-EVENTS_KEPT]
         for watcher in self.log_watchers or ():
             watcher.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 
 from opencph.handset.config import PhoneConfig
@@ -38,7 +39,9 @@ AT_ONCE = frozenset(("ro.permission.changed", "ro.install.auto", "com.cph.cam_lo
 
 COMMON: Mapping[str, str] = {
     "dalvik.vm.heapsize": "512m",
+    "dev.bootcomplete": "1",
     "init.svc.adbd": "running",
+    "init.svc.bootanim": "stopped",
     "net.bt.name": "Android",
     "persist.sys.locale": "en-US",
     "persist.sys.timezone": "UTC",
@@ -63,6 +66,9 @@ COMMON: Mapping[str, str] = {
     "ro.product.name": "handset",
     "ro.secure": "1",
     "ro.zygote": "none",
+    "service.bootanim.exit": "1",
+    "sys.boot_completed": "1",
+    "sys.bootstat.first_boot_completed": "1",
     "sys.usb.config": "adb",
     "sys.usb.state": "adb",
 }
@@ -113,11 +119,12 @@ def defaults(config: PhoneConfig, machine: str) -> dict[str, str]:
 class Properties:
     """The properties of one phone from one boot to the next. Only differences from the defaults are kept in memory."""
 
-    __slots__ = ("_booted", "_current", "_machine", "_persistent", "_set")
+    __slots__ = ("_booted", "_booted_ns", "_current", "_machine", "_persistent", "_set")
 
     def __init__(self, config: PhoneConfig, machine: str) -> None:
         self._machine = machine
         self._booted = config
+        self._booted_ns = 0
         self._current = config
         self._persistent: dict[str, str] = {}
         self._set: dict[str, str] = {}
@@ -125,6 +132,7 @@ class Properties:
     def boot(self, config: PhoneConfig, persistent: Mapping[str, str]) -> None:
         """A boot: what was set is forgotten, but for the `persist.` ones."""
         self._booted = self._current = config
+        self._booted_ns = time.monotonic_ns()
         self._persistent = dict(persistent)
         self._set = {}
 
@@ -142,6 +150,7 @@ class Properties:
         values = defaults(self._booted, self._machine)
         values.update(self._platform())
         values["ro.cph.phone_name"] = self._current.name
+        values["ro.boottime.init"] = str(self._booted_ns)
         values["ro.debuggable"] = "0" if values["ro.com.cph.non_root"] == "1" else "1"
         values.update(self._persistent)
         values.update(self._set)

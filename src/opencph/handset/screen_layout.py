@@ -6,7 +6,9 @@ import time
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from opencph.handset.package_states import FILES, SETTINGS, usable
 from opencph.handset.properties import android_version
+from opencph.handset.words import speech
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
@@ -28,6 +30,7 @@ class Item(NamedTuple):
     size: int = 0  # of the letters, in pixels
     anchor: str = "mm"
     action: str = ""
+    pixels: bytes = b""  # of kind "icon": apps' icons, RGBA
 
 
 def size(phone: Phone) -> tuple[int, int]:
@@ -60,6 +63,8 @@ class _Layout:
     def __init__(self, phone: Phone) -> None:
         self.phone = phone
         self.screen = phone.running_screen
+        self.speech = speech(phone)
+        self.say = self.speech.say
         self.width, self.height = size(phone)
         self.unit = max(4, min(self.width, self.height) // 36)
         self.items: list[Item] = []
@@ -73,13 +78,18 @@ class _Layout:
 
     def text(self, x: int, y: int, text: str, size: float, colour: str = TEXT, anchor: str = "mm", action: str = "") -> None:
         letters = int(size * self.unit)
-        wide = max(1, int(len(text) * letters * 0.75))
+        wide = max(1, int(sum(1.1 if ord(c) >= 0x2E80 else 0.75 for c in text) * letters))
         left = x if anchor[0] == "l" else x - wide if anchor[0] == "r" else x - wide // 2
         box = (max(0, left), max(0, y - letters), min(self.width, left + wide), min(self.height, y + letters))
         self.add(Item("text", box, text, colour, letters, f"{anchor}{x},{y}", action))
 
-    def tile(self, x: int, y: int, label: str, key: str, action: str) -> None:
+    def tile(self, x: int, y: int, label: str, key: str, action: str, icon: bytes = b"") -> None:
         unit = self.unit
+        if icon:
+            box = (x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit)
+            self.add(Item("icon", box, label, action=action, pixels=icon))
+            self.text(x, y + 3 * unit, label[:14], 1)
+            return
         colour = TILES[zlib.crc32(key.encode()) % len(TILES)]
         self.add(Item("rounded", (x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit), "", colour, unit, action=action))
         self.text(x, y, (label or key)[:1].upper(), 2.2)
@@ -97,31 +107,32 @@ class _Layout:
     def lock(self) -> None:
         unit, middle = self.unit, self.width // 2
         self.text(middle, self.height // 3, time.strftime("%H:%M", time.gmtime()), 6)
-        self.text(middle, self.height // 3 + 5 * unit, time.strftime("%a %d %b %Y, UTC", time.gmtime()), 1.5, DIM)
-        self.text(middle, self.height * 9 // 10, "Locked. Swipe up, or `input keyevent MENU`", 1.2, DIM, action="unlock")
+        self.text(middle, self.height // 3 + 5 * unit, self.speech.date(time.gmtime()), 1.5, DIM)
+        self.text(middle, self.height * 9 // 10, self.say("Locked. Swipe up, or `input keyevent MENU`"), 1.2, DIM, action="unlock")
 
     def home(self) -> None:
         unit, middle, top = self.unit, self.width // 2, self.height // 6
         self.text(middle, top, time.strftime("%H:%M", time.gmtime()), 5)
-        self.text(middle, top + 4 * unit, time.strftime("%a %d %b %Y, UTC", time.gmtime()), 1.5, DIM)
+        self.text(middle, top + 4 * unit, self.speech.date(time.gmtime()), 1.5, DIM)
         field = top + 6 * unit
         self.add(Item("rounded", (2 * unit, field, self.width - 2 * unit, field + 3 * unit), "", FIELD, unit, action="focus:"))
-        shown = self.screen.text or "Search"
+        shown = self.screen.text or self.say("Search")
         self.text(3 * unit, field + unit * 3 // 2, shown[-40:], 1.5, TEXT if self.screen.text else DIM, "lm", "focus:")
         wanted = self.screen.text.casefold()
-        apps = [("Settings", "Settings", "page:settings"), ("Files", "Files", "page:files")]
-        apps += [(app.label or app.package, app.package, f"app:{app.package}") for app in self.screen.apps]
+        pages = [page for page in (SETTINGS, FILES) if usable(self.phone, page.package)]
+        apps = [(self.say(page.label), page.label, f"page:{page.page}", b"") for page in pages]
+        apps += [(app.label or app.package, app.package, f"app:{app.package}", app.icon) for app in self.screen.apps]
         apps = [app for app in apps if wanted in app[0].casefold() or wanted in app[1].casefold()]
         columns = COLUMNS if self.width < self.height else 2 * COLUMNS
         step = (self.width - 4 * unit) // columns
         first = field + 6 * unit - self.screen.scroll
-        for number, (label, key, action) in enumerate(apps):
+        for number, (label, key, action, icon) in enumerate(apps):
             y = first + number // columns * 8 * unit
             if field + 5 * unit <= y < self.height - 9 * unit:
-                self.tile(2 * unit + step * (number % columns) + step // 2, y, label, key, action)
+                self.tile(2 * unit + step * (number % columns) + step // 2, y, label, key, action, icon)
         bottom = self.height - self.keys
         self.text(middle, bottom - 3 * unit, self.phone.config.name, 1.5)
-        facts = f"OpenCPH handset, not Android  ·  {self.phone.booted.model_name}"
+        facts = f"{self.say('OpenCPH handset, not Android')}  ·  {self.phone.booted.model_name}"
         self.text(middle, bottom - unit, facts, 0.9, DIM)
 
     def settings(self) -> None:
@@ -129,25 +140,26 @@ class _Layout:
         release, sdk = android_version(config.image_version)
         disk = phone.disk
         turned = ("portrait", "right", "upside down", "left")[rotation(phone)]
-        y = self.title("Settings") - self.screen.scroll
+        y = self.title(self.say("Settings")) - self.screen.scroll
         rows = (
             ("Name", phone.config.name),
-            ("This is", "an OpenCPH handset, not Android"),
+            ("This is", self.say("an OpenCPH handset, not Android")),
             ("Answers as", f"Android {release}, SDK {sdk}"),
             ("Image", config.image_version),
             ("Model", config.model_name),
             ("Address", f"{config.ip}:{phone.adb_port}"),
-            ("Screen", f"{self.width}x{self.height}, {density(phone)} dpi, {turned}"),
+            ("Screen", f"{self.width}x{self.height}, {density(phone)} dpi, {self.say(turned)}"),
             ("Disk", f"{min(disk.used(), disk.limit) >> 20} of {disk.limit >> 20} MiB"),
             ("Memory", f"{config.memory_bytes >> 20} MiB"),
-            ("Network", phone.running_properties.get("sys.prop.writewifissid") or "none"),
+            ("Network", phone.running_properties.get("sys.prop.writewifissid") or self.say("none")),
             ("Operator", phone.running_properties.get("gsm.operator.alpha")),
+            ("Language", self.speech.locale),
             ("Boots", str(phone.boots)),
             ("Apps", str(len(self.screen.apps))),
         )
         for left, right in rows:
             if y >= self.bar + 5 * self.unit:
-                self.row(y, left, right)
+                self.row(y, self.say(left), right)
             y += self.unit * 7 // 2
             if y > self.height - self.keys - 4 * self.unit:
                 break
@@ -170,11 +182,11 @@ class _Layout:
             y = self.row(y, name[:44], "")
 
     def recents(self) -> None:
-        y = self.title("Recent apps" if self.screen.recent else "No recent apps")
+        y = self.title(self.say("Recent apps" if self.screen.recent else "No recent apps"))
         for app in self.screen.recent:
             y = self.row(y, app.label or app.package, app.package, f"app:{app.package}")
         if self.screen.recent:
-            self.row(y, "Clear all", "", "clear-recent:")
+            self.row(y, self.say("Clear all"), "", "clear-recent:")
 
     def app(self) -> None:
         app, unit, middle = self.screen.app, self.unit, self.width // 2
@@ -183,29 +195,31 @@ class _Layout:
             return
         self.add(Item("rounded", (unit, self.bar + unit, self.width - unit, self.height - self.keys - unit), "", CARD, unit))
         y = self.bar + 6 * unit
-        self.tile(middle, y, app.label or app.package, app.package, "")
-        lines = (
+        name, say = app.label or app.package, self.say
+        self.tile(middle, y, name, app.package, "", app.icon)
+        lines = [
             (app.package, 1.0, DIM),
-            (f"version {app.version}" if app.version else "", 1.0, DIM),
-            ("", 1.0, DIM),
-            (f"{app.label or app.package} is installed,", 1.3, TEXT),
-            ("but this is an OpenCPH handset, not Android:", 1.3, TEXT),
-            ("it runs no apps. This card is all there is.", 1.3, TEXT),
-            ("", 1.0, DIM),
-            (app.needs, 1.0, DIM),
+            (say("version {0}", app.version) if app.version else "", 1.0, DIM),
             (app.activity, 1.0, DIM),
-        )
+            ("", 1.0, DIM),
+            (say("{0} is installed,", name), 1.3, TEXT),
+            (say("but this is an OpenCPH handset, not Android:"), 1.3, TEXT),
+            (say("it runs no apps. This card is all there is."), 1.3, TEXT),
+            (say("{0} is suspended.", name) if app.suspended else "", 1.3, FINGER),
+            (say("It would need:"), 1.0, TEXT),
+            *((line, 1.0, DIM) for line in app.lines),
+        ]
         for number, (line, letters, colour) in enumerate(lines):
             if line:
-                self.text(middle, y + 6 * unit + number * 2 * unit, line[:60], letters, colour)
+                self.text(middle, y + 6 * unit + number * 2 * unit, line[:80], letters, colour)
 
     # over every page
 
     def shade(self) -> None:
         unit = self.unit
         self.add(Item("rounded", (unit, self.bar, self.width - unit, self.bar + 9 * unit), "", BAR, unit))
-        self.text(2 * unit, self.bar + 2 * unit, "Notifications", 1.5, TEXT, "lm")
-        self.text(2 * unit, self.bar + 5 * unit, "ADB connected: this phone can be debugged", 1.1, DIM, "lm")
+        self.text(2 * unit, self.bar + 2 * unit, self.say("Notifications"), 1.5, TEXT, "lm")
+        self.text(2 * unit, self.bar + 5 * unit, self.say("ADB connected: this phone can be debugged"), 1.1, DIM, "lm")
 
     def keyboard(self) -> None:
         unit = self.unit
@@ -220,7 +234,7 @@ class _Layout:
                 action = {"^": "shift:", "<": "key:67"}.get(letter, f"type:{key}")
                 x = left + position * step
                 self.add(Item("rounded", (x + 3, y, x + step - 3, y + 3 * unit), "", FIELD, unit // 2, action=action))
-                self.text(x + step // 2, y + unit * 3 // 2, {"^": "Aa", "<": "Del", " ": "space"}.get(letter, key), 1.5)
+                self.text(x + step // 2, y + unit * 3 // 2, {"^": "Aa", "<": "Del", " ": self.say("space")}.get(letter, key), 1.5)
 
     def frame(self) -> None:
         unit = self.unit

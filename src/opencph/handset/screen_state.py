@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 TEXT_MAX = 256
+FIRST_PID = 20_001
 POWER, HOME, BACK, MENU, RECENTS, ENTER, DELETE, SPACE, TAB = 26, 3, 4, 82, 187, 66, 67, 62, 61
 SLEEP, WAKE_UP, FORWARD_DELETE, ESCAPE, SETTINGS, NOTIFICATION = 223, 224, 112, 111, 176, 83
 
@@ -17,6 +18,11 @@ class App(NamedTuple):
     activity: str = ""
     version: str = ""
     needs: str = ""
+    lines: tuple[str, ...] = ()  # what it would need, a line each
+    icon: bytes = b""  # 96 x 96 pixels of RGBA; empty: its letter
+    suspended: bool = False
+    activities: tuple[str, ...] = ()
+    uid: int = 0
 
 
 class ScreenState:
@@ -25,6 +31,7 @@ class ScreenState:
     __slots__ = (
         "app",
         "apps",
+        "apps_locale",
         "apps_stamp",
         "cached",
         "cached_for",
@@ -32,6 +39,7 @@ class ScreenState:
         "locked",
         "on",
         "page",
+        "pids",
         "recent",
         "scroll",
         "shade",
@@ -48,7 +56,9 @@ class ScreenState:
         self.app: App | None = None  # whose card is shown on page app
         self.apps: tuple[App, ...] = ()
         self.apps_stamp = 0  # of the directory that they were read from
+        self.apps_locale = ""  # the language that they were read in
         self.recent: list[App] = []
+        self.pids: dict[str, int] = {}  # of the cards that are open, by package: numbers as processes have them
         self.shade = False  # the notification shade is pulled down
         self.focused = False  # the search field: the keyboard is there
         self.upper = False
@@ -66,11 +76,13 @@ class ScreenState:
         self.scroll = 0
         if app is not None:
             self.recent = [app, *(each for each in self.recent if each.package != app.package)][:8]
+            self.pids.setdefault(app.package, max(self.pids.values(), default=FIRST_PID - 1) + 1)
         self.version += 1
 
     def close_app(self, package: str) -> None:
         """The app is stopped: its card goes."""
         self.recent = [each for each in self.recent if each.package != package]
+        self.pids.pop(package, None)
         if self.app is not None and self.app.package == package:
             self.show("home")
 
@@ -92,7 +104,7 @@ class ScreenState:
         elif kind == "unlock":
             self.locked = False
         elif kind == "clear-recent":
-            self.recent = []
+            self.recent, self.pids = [], {}
         elif kind == "blank":
             self.focused = self.shade = False
         self.version += 1

@@ -1,4 +1,4 @@
-"""What a phone remembers of itself beside its files: boots, persistent properties, settings. One small file, made when needed."""
+"""What a phone remembers of itself beside its files: boots, persistent properties, settings, packages. Small, made when needed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ FILE_NAME = "state.json"
 BOOTS_NAME = "boots"
 
 
+class PackageState(msgspec.Struct):
+    """What was decided about one package; `package_states.py` gives it meaning."""
+
+    enabled: int = 0  # PackageManager's COMPONENT_ENABLED_STATE_...
+    hidden: bool = False
+    suspended: bool = False
+    granted: list[str] = msgspec.field(default_factory=list)
+    revoked: list[str] = msgspec.field(default_factory=list)
+
+
 class State(msgspec.Struct):
     """The contents of `state.json`."""
 
@@ -21,6 +31,7 @@ class State(msgspec.Struct):
     settings: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)  # namespace -> name -> value
     size: str = ""  # `wm size` override, "720x1280"
     density: str = ""
+    packages: dict[str, PackageState] = msgspec.field(default_factory=dict)  # by name
 
 
 def count_boot(directory: Path) -> int:

@@ -1,11 +1,11 @@
 """The commands that the phone itself answers (getprop, pm, screencap, ...), called over ADB or from within its sandbox.
 
-A command is a coroutine function registered under its name. Programs of the system image (ls, cat, ps, ...) are not here.
+A command is a coroutine function entered in `table.py` by its module. Programs of the system image (ls, cat, ...) are not here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,8 @@ from opencph.handset.config import HandsetError
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
+
+log = logging.getLogger(__name__)
 
 
 class Stdio(Protocol):
@@ -29,6 +31,14 @@ class Stdio(Protocol):
     async def read(self) -> bytes:
         """The next piece of stdin; empty at its end."""
         ...
+
+
+def _encoded(text: str) -> bytes:
+    """A line as bytes: those that were no UTF-8 when they came go back as they were."""
+    try:
+        return f"{text}\n".encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return f"{text}\n".encode("utf-8", "replace")
 
 
 class Context:
@@ -48,11 +58,11 @@ class Context:
 
     def out(self, text: str | bytes) -> None:
         """Print, newline included."""
-        self._stdio.put(1, f"{text}\n".encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
+        self._stdio.put(1, _encoded(text) if isinstance(text, str) else text)
 
     def error(self, text: str) -> int:
         """Print to stderr; returns 1, the exit code that usually follows."""
-        self._stdio.put(2, f"{text}\n".encode("utf-8", "surrogateescape"))
+        self._stdio.put(2, _encoded(text))
         return 1
 
     async def drain(self) -> None:
@@ -63,48 +73,60 @@ class Context:
         """The next piece of stdin; empty at its end."""
         return await self._stdio.read()
 
+    async def call(self, *argv: str) -> int:
+        """Run another command with the same streams."""
+        return await run_command(Context(self.phone, list(argv), self._stdio))
 
-Command = Callable[[Context], Awaitable[int]]
 
-# name -> (module, function); imported when first used
-COMMANDS: dict[str, tuple[str, str]] = {
-    "am": ("activity", "am"),
-    "appctrl": ("appctrl", "appctrl"),
-    "cmd": ("packages", "cmd"),
-    "df": ("system", "df"),
-    "dumpsys": ("dumpsys", "dumpsys"),
-    "getprop": ("props", "getprop"),
-    "id": ("system", "id_"),
-    "input": ("input", "input_"),
-    "logcat": ("log", "logcat"),
-    "monkey": ("activity", "monkey"),
-    "pm": ("pm", "pm"),
-    "reboot": ("system", "reboot"),
-    "screencap": ("screen", "screencap"),
-    "screenrecord": ("screen", "screenrecord"),
-    "setprop": ("props", "setprop"),
-    "settings": ("settings", "settings"),
-    "svc": ("system", "svc"),
-    "uname": ("system", "uname"),
-    "uptime": ("system", "uptime"),
-    "whoami": ("system", "whoami"),
-    "wm": ("screen", "wm"),
+# module -> the commands in it; imported when first used
+_MODULES: dict[str, str] = {
+    "absent": "bugreport bugreportz mount setenforce getenforce su run-as start stop ip",
+    "activity": "am",
+    "appctrl": "appctrl",
+    "content": "content ime service",
+    "dumpsys": "dumpsys",
+    "hierarchy": "uiautomator",
+    "input": "input",
+    "log": "logcat log",
+    "monkey": "monkey",
+    "pm": "pm",
+    "processes": "ps pidof uptime",
+    "props": "getprop setprop watchprops",
+    "screen": "screencap screenrecord wm",
+    "services": "cmd svc",
+    "settings": "settings",
+    "system": "df id reboot uname whoami",
 }
+COMMANDS: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 async def run_command(context: Context) -> int:
-    """Run it. Returns its exit code; a HandsetError is printed to stderr and gives 1."""
-    module, function = COMMANDS[context.argv[0]]
-    command: Command = getattr(import_module(f"opencph.handset.commands.{module}"), function)
+    """Run it. Returns its exit code; whatever goes wrong is a line on stderr, never a traceback."""
+    from opencph.handset.commands import table
+    from opencph.handset.commands.options import FAILED, Refusal
+
+    name = context.argv[0]
     try:
-        code = await command(context)
+        import_module(f"opencph.handset.commands.{COMMANDS[name]}")
+        code = await table.run_entry(context, name, context.args)
+    except Refusal as refusal:
+        context.error(refusal.text)
+        code = refusal.code
+    except BrokenPipeError:
+        raise
     except HandsetError as error:
-        code = context.error(f"{context.argv[0]}: {error.strerror or error}")
+        code = context.error(f"{name}: {error.strerror or error}")
+    except OSError as error:
+        code = context.error(f"{name}: {error.strerror or 'input/output error'}")
+    except Exception:
+        log.exception("phone %s: %s", context.phone.config.phone_id, " ".join(context.argv)[:200])
+        context.error(f"{name}: this phone cannot do that: a fault of the handset, described in the log of its host")
+        code = FAILED
     await context.drain()
     return code
 
 
 def preload() -> None:
     """Import every command."""
-    for module, _ in COMMANDS.values():
+    for module in _MODULES:
         import_module(f"opencph.handset.commands.{module}")

@@ -1,170 +1,320 @@
-"""am and monkey: what starts, stops and pokes apps. A started app is an honest card on the screen."""
+"""am: what starts, stops and describes apps. A started app is an honest card on the screen."""
 
 from __future__ import annotations
 
 import time
 
-from opencph.handset import apps
+from opencph.handset import apps, package_states, packages, words
 from opencph.handset.commands import Context
-from opencph.handset.screen_layout import size
+from opencph.handset.commands.intents import FROM_SHELL, Intent
+from opencph.handset.commands.options import FAILED, Given, Refusal, only_owner, shown, threw, whole
+from opencph.handset.commands.table import entry, refuse, run_entry
+from opencph.handset.screen_layout import density, size
 from opencph.handset.screen_state import App
 
 NO_APPS = "an OpenCPH handset is not Android and runs no apps"
-MONKEY_EVENTS_MAX = 10_000
-WITH_VALUE = frozenset(
-    ("-a", "-d", "-t", "-c", "-n", "-f", "-p", "--user", "--display", "--windowingMode", "-P", "--es", "--ei", "--ez")
-)
-TWO_VALUES = frozenset(("--es", "--ei", "--ez", "--el", "--ef", "--eu", "-e"))
+INTENT = "INTENT as in Android: -a -d -t -c -n -p -f --user, extras (--es ...), a URI, a package or a component"
 
 
-class _Intent:
-    """What follows `am start` and its kin."""
-
-    def __init__(self, words: list[str]) -> None:
-        self.action = self.data = self.component = self.package = ""
-        self.categories: list[str] = []
-        self.wait = self.stop_first = False
-        at = 0
-        while at < len(words):
-            word = words[at]
-            value = words[at + 1] if at + 1 < len(words) else ""
-            if word == "-a":
-                self.action = value
-            elif word == "-d":
-                self.data = value
-            elif word == "-n":
-                self.component = value
-            elif word == "-p":
-                self.package = value
-            elif word == "-c":
-                self.categories.append(value)
-            elif word == "-W":
-                self.wait = True
-            elif word == "-S":
-                self.stop_first = True
-            elif not word.startswith("-"):
-                if "/" in word and ":" not in word:
-                    self.component = word
-                elif ":" in word:
-                    self.data = word
-                else:
-                    self.package = word
-            at += 3 if word in TWO_VALUES else 2 if word in WITH_VALUE else 1
-
-    def __str__(self) -> str:
-        parts = [f"act={self.action}" if self.action else "", *(f"cat=[{each}]" for each in self.categories)]
-        parts += [f"dat={self.data}" if self.data else "", f"pkg={self.package}" if self.package else ""]
-        parts.append(f"cmp={_short(self.component)}" if self.component else "")
-        return "Intent { " + " ".join(part for part in parts if part) + " }"
+@entry("am", None, does="sub-commands, see each; without one, their list")
+async def am(context: Context, given: Given) -> int:
+    """One of the sub-commands."""
+    return await run_entry(context, "activity", given.words)
 
 
-def _short(component: str) -> str:
-    package, _, activity = component.partition("/")
-    return f"{package}/{activity.removeprefix(package) if activity.startswith(package + '.') else activity}"
-
-
-async def am(context: Context) -> int:
-    """start, force-stop, broadcast, startservice, instrument, stack list, get-current-user, switch-user."""
-    match context.args:
-        case ["get-current-user"]:
-            context.out("0")
-        case ["force-stop" | "kill" | "stop-app", *words] if words:
-            context.phone.running_screen.close_app(words[-1])
-        case ["kill-all" | "idle-maintenance" | "clear-watch-heap" | "set-debug-app" | "clear-debug-app", *_]:
-            pass
-        case ["switch-user", "0"]:
-            pass
-        case ["start" | "start-activity", *words] if words:
-            return await _start(context, _Intent(words))
-        case ["startservice" | "start-service" | "start-foreground-service" | "startforegroundservice", *words]:
-            context.out(f"Starting service: {_Intent(words)}")
-            return context.error(f"Error: Not found; no service started: {NO_APPS}")
-        case ["stopservice" | "stop-service", *words]:
-            context.out(f"Stopping service: {_Intent(words)}")
-            return context.error("Service not stopped: was not running.")
-        case ["broadcast", *words]:
-            context.out(f"Broadcasting: {_Intent(words)}\nBroadcast completed: result=0")
-        case ["instrument", *words] if words:
-            context.out(f"INSTRUMENTATION_STATUS: Error=Unable to find instrumentation info for: {words[-1]}: {NO_APPS}")
-            context.out(f"INSTRUMENTATION_STATUS_CODE: -1\nINSTRUMENTATION_FAILED: {words[-1]}")
-            return 1
-        case ["stack" | "task", "list", *_]:
-            context.out(f"Stack id=0 displayId=0 userId=0\n  taskId=1: {apps.in_front(context.phone)} visible=true")
-        case _:
-            return context.error(f"am: unknown command {' '.join(context.args[:1])!r}: {NO_APPS}")
-    return 0
-
-
-async def _start(context: Context, intent: _Intent) -> int:
+@entry("activity start|start-activity", None, does=f"[-W] [-S] {INTENT}: shows the app's card, or a page of the handset")
+async def start(context: Context, given: Given) -> int:
+    """As Android prints it, -W with how long the screen took."""
     phone = context.phone
-    begun = time.monotonic()
+    intent = Intent(given.words, context.args[0]).supplied(context.args[0])
     await apps.refresh(phone)
-    package = intent.component.partition("/")[0] or intent.package
+    begun = time.monotonic()
+    if "-S" in intent.options and intent.component:
+        context.out(f"Stopping: {intent.component.partition('/')[0]}")
+        phone.running_screen.close_app(intent.component.partition("/")[0])
     context.out(f"Starting: {intent}")
-    app = apps.find(phone, package)
-    page = _page(intent, package)
-    if page:
-        screen = phone.running_screen
-        screen.on, screen.locked = True, False
-        screen.show(page)
-    elif app is not None and (not intent.component or _has(app, intent.component)):
-        if intent.stop_first:
-            phone.running_screen.close_app(package)
-        apps.open_app(phone, app)
-    elif intent.component:
-        activity = intent.component.partition("/")[2]
+    matches = apps.resolve(phone, intent.component, intent.package, intent.action, intent.categories) if not intent.data else []
+    if intent.data and intent.component:
+        matches = apps.resolve(phone, intent.component, "", "", [])
+    if not matches:
+        return _missing(context, intent)
+    found = matches[0]
+    package = found.partition("/")[0]
+    was_open, in_front = package in phone.running_screen.pids, apps.in_front(phone) == found and phone.running_screen.on
+    apps.open_component(phone, found)
+    state = "COLD"
+    if in_front:
+        state = "UNKNOWN (0)"
+        top = "intent has been delivered to currently running top-most instance."
+        context.error(f"Warning: Activity not started, {top}")
+    elif was_open or apps.system_page(phone, package) is not None:
+        state = "HOT"
+        if was_open:
+            context.error("Warning: Activity not started, its current task has been brought to the front")
+    if "-W" in intent.options:
+        from opencph.handset import drawing
+
+        if not in_front:
+            await drawing.png(phone)  # as Android: until the first picture is there
+        taken = max(1, round((time.monotonic() - begun) * 1000))
+        total = 0 if in_front else taken
+        context.out(f"Status: ok\nLaunchState: {state}\nActivity: {found}\nTotalTime: {total}\nWaitTime: {taken}\nComplete")
+    return 0
+
+
+def _missing(context: Context, intent: Intent) -> int:
+    if intent.component:
+        package, _, activity = intent.component.partition("/")
         full = f"{package}/{package + activity if activity.startswith('.') else activity}"
-        context.error(f"Error type 3\nError: Activity class {{{full}}} does not exist.")
-        return 1
-    else:
-        context.error(f"Error: Activity not started, unable to resolve {intent}")
-        return 1
-    if intent.wait:
-        taken = round((time.monotonic() - begun) * 1000)
-        where = apps.in_front(phone)
-        context.out(f"Status: ok\nLaunchState: COLD\nActivity: {where}\nTotalTime: {taken}\nWaitTime: {taken}\nComplete")
+        return context.error(f"Error type 3\nError: Activity class {{{shown(full)}}} does not exist.")
+    return context.error(f"Error: Activity not started, unable to resolve {intent}")
+
+
+@entry("activity force-stop|stop-app", "--user=", does="PACKAGE: its card goes")
+async def force_stop(context: Context, given: Given) -> int:
+    """Silent, whether it was there or not."""
+    only_owner("force-stop", given)
+    _close(context, _word(given, "package name"))
     return 0
 
 
-def _page(intent: _Intent, package: str) -> str:
-    """A page of the handset's own that the intent means."""
-    if package == "com.android.settings" or intent.action.startswith("android.settings."):
-        return "settings"
-    if package == "com.android.documentsui":
-        return "files"
-    if "android.intent.category.HOME" in intent.categories or package == apps.LAUNCHER.partition("/")[0]:
-        return "home"
-    return ""
+@entry("activity kill", "--user=", does="PACKAGE: its card goes unless it is in front")
+async def kill(context: Context, given: Given) -> int:
+    """What is in front stays, as in Android."""
+    only_owner("kill", given)
+    name = _word(given, "package name")
+    if apps.in_front(context.phone).partition("/")[0] != name:
+        _close(context, name)
+    return 0
 
 
-def _has(app: App, component: str) -> bool:
-    activity = component.partition("/")[2]
-    full = app.package + activity if activity.startswith(".") else activity
-    return not app.activity or full in (app.activity, app.package + app.activity)
+@entry("activity kill-all", does="all cards that are not in front go")
+async def kill_all(context: Context, _: Given) -> int:
+    """The same for all."""
+    front = apps.in_front(context.phone).partition("/")[0]
+    for app in tuple(context.phone.running_screen.recent):
+        if app.package != front:
+            _close(context, app.package)
+    return 0
 
 
-async def monkey(context: Context) -> int:
-    """-p PACKAGE ... COUNT opens an app; without a package it is that many random taps. -s SEED makes them the same again."""
-    phone, words = context.phone, context.args
-    packages = [words[at + 1] for at, word in enumerate(words[:-1]) if word == "-p"]
-    seeds = [words[at + 1] for at, word in enumerate(words[:-1]) if word == "-s"]
-    count = words[-1] if words else ""
-    if not count.isdecimal() or (seeds and not seeds[0].isdecimal()):
-        return context.error("usage: monkey [-p PACKAGE] [-c CATEGORY] [-s SEED] [--throttle MS] [-v] COUNT")
-    if int(count) > MONKEY_EVENTS_MAX:
-        return context.error(f"monkey: COUNT is at most {MONKEY_EVENTS_MAX}")
-    begun = time.monotonic()
-    await apps.refresh(phone)
-    if packages:
-        app = apps.find(phone, packages[0])
-        if app is None:
-            context.out("** No activities found to run, monkey aborted.")
-            return 252
-        apps.open_app(phone, app)
-    else:
-        apps.monkey_taps(phone, int(count), int(seeds[0]) if seeds else 0, *size(phone))
-    taken = round((time.monotonic() - begun) * 1000)
-    context.out(
-        f"Events injected: {count}\n## Network stats: elapsed time={taken}ms (0ms mobile, 0ms wifi, {taken}ms not connected)"
+def _close(context: Context, name: str) -> None:
+    context.phone.running_screen.close_app(name)
+    context.phone.running_screen.version += 1
+
+
+def _word(given: Given, what: str) -> str:
+    if not given.words:
+        raise Refusal(f"Error: no {what} specified", FAILED)
+    return given.words[0]
+
+
+@entry("activity crash", "--user=", does="PACKAGE|PID: its card goes, with a line in the log")
+async def crash(context: Context, given: Given) -> int:
+    """As if it had crashed."""
+    only_owner("crash", given)
+    name = _word(given, "process")
+    screen = context.phone.running_screen
+    name = next((package for package, pid in screen.pids.items() if str(pid) == name), name)
+    if name in screen.pids:
+        text = f"FATAL EXCEPTION: main: Process: {name}, PID: {screen.pids[name]}: shell-induced crash"
+        context.phone.note("AndroidRuntime", text, "E")
+        _close(context, name)
+    return 0
+
+
+@entry(
+    "activity startservice|start-service|start-foreground-service|startforegroundservice",
+    None,
+    does=f"{INTENT}: no service is there",
+)
+async def start_service(context: Context, given: Given) -> int:
+    """Not found, whatever it is."""
+    intent = Intent(given.words, context.args[0]).supplied(context.args[0])
+    context.out(f"Starting service: {intent}")
+    raise Refusal(f"Error: Not found; no service started: {NO_APPS}", FAILED)
+
+
+@entry("activity stopservice|stop-service", None, does=f"{INTENT}: no service is there")
+async def stop_service(context: Context, given: Given) -> int:
+    """It was not running."""
+    intent = Intent(given.words, context.args[0]).supplied(context.args[0])
+    context.out(f"Stopping service: {intent}")
+    raise Refusal("Service not stopped: was not running.", FAILED)
+
+
+@entry("activity broadcast", None, does=f"{INTENT}: nobody receives it")
+async def broadcast(context: Context, given: Given) -> int:
+    """Delivered to nobody."""
+    intent = Intent(given.words, "broadcast").supplied("broadcast")
+    intent.flags |= FROM_SHELL
+    context.out(f"Broadcasting: {intent}\nBroadcast completed: result=0")
+    return 0
+
+
+@entry("activity instrument", None, does="[-w] [-r] [-e NAME VALUE] COMPONENT: refused, no test runs")
+async def instrument(context: Context, given: Given) -> int:
+    """Not found, or found and not runnable."""
+    words_ = [word for word in given.words if not word.startswith("-")]
+    if not words_:
+        raise threw("instrument", "IllegalArgumentException", "Argument required")
+    name = words_[-1]
+    package = (await packages.installed(context.phone)).get(name.partition("/")[0])
+    known = package is not None and any(
+        apps.short(package.package, one) == name or f"{package.package}/{one}" == name for one, _ in package.instrumentation
     )
+    error = NO_APPS if known else f"Unable to find instrumentation info for: ComponentInfo{{{shown(name)}}}"
+    context.out(
+        f"INSTRUMENTATION_STATUS: Error={error}\nINSTRUMENTATION_STATUS: id=ActivityManagerService\nINSTRUMENTATION_STATUS_CODE: -1"
+    )
+    raise Refusal(f"android.util.AndroidException: INSTRUMENTATION_FAILED: {shown(name)}", 1)
+
+
+@entry("activity get-current-user", does="0")
+async def get_current_user(context: Context, _: Given) -> int:
+    """There is one."""
+    context.out("0")
     return 0
+
+
+@entry("activity switch-user", does="0: the one user")
+async def switch_user(context: Context, given: Given) -> int:
+    """Nothing to do for the one that is there."""
+    if _word(given, "user") != "0":
+        raise Refusal(f"Error: Failed to switch to user {shown(given.words[0])}", 1)
+    return 0
+
+
+@entry("activity start-user", "-w --user=", does="0: the one user")
+async def start_user(context: Context, given: Given) -> int:
+    """It runs."""
+    if _word(given, "user") != "0":
+        raise Refusal("Error: could not start user", 1)
+    context.out("Success: user started")
+    return 0
+
+
+@entry("activity stop-user", "-w -f", does="refused: the one user cannot be stopped")
+async def stop_user(context: Context, given: Given) -> int:
+    """Android does not stop its system user either."""
+    raise Refusal(f"Switch failed: Error: Can't stop system user {shown(_word(given, 'user'))}", 1)
+
+
+@entry("activity is-user-stopped", does="USER: false for 0")
+async def is_user_stopped(context: Context, given: Given) -> int:
+    """The one user runs."""
+    context.out(str(_word(given, "user") != "0").lower())
+    return 0
+
+
+@entry("activity get-started-user-state", does="USER: RUNNING_UNLOCKED for 0")
+async def get_started_user_state(context: Context, given: Given) -> int:
+    """The one user runs."""
+    user = _word(given, "user")
+    context.out("RUNNING_UNLOCKED" if user == "0" else f"User is not started: {shown(user)}")
+    return 0
+
+
+@entry("activity get-standby-bucket", "--user=", does="PACKAGE: 10 (active); 5 for pages of the handset")
+async def get_standby_bucket(context: Context, given: Given) -> int:
+    """Nothing is ever put aside."""
+    only_owner("get-standby-bucket", given)
+    name = _word(given, "package name")
+    if name not in package_states.SYSTEM and name not in await packages.installed(context.phone):
+        context.out("50")
+    else:
+        context.out("5" if name in package_states.SYSTEM else "10")
+    return 0
+
+
+@entry("activity get-inactive", "--user=", does="PACKAGE: Idle=false")
+async def get_inactive(context: Context, given: Given) -> int:
+    """Nothing is ever idle."""
+    _word(given, "package name")
+    context.out("Idle=false")
+    return 0
+
+
+@entry("activity get-config", "--days= --device --proto --display=", does="the configuration that apps would be given")
+async def get_config(context: Context, given: Given) -> int:
+    """In resource qualifiers."""
+    phone = context.phone
+    dpi = density(phone)
+    width, height = (side * 160 // dpi for side in size(phone))
+    names = {120: "ldpi", 160: "mdpi", 213: "tvdpi", 240: "hdpi", 320: "xhdpi", 480: "xxhdpi", 640: "xxxhdpi"}
+    language, *rest = words.speech(phone).locale.split("-")
+    region = rest[-1] if rest else ""
+    parts = [
+        f"{language}-r{region}" if len(region) == 2 else language,
+        "ldltr",
+        f"sw{min(width, height)}dp",
+        f"w{width}dp",
+        f"h{height}dp",
+    ]
+    parts += [
+        "normal" if min(width, height) < 600 else "large",
+        "long" if max(width, height) * 3 > min(width, height) * 5 else "notlong",
+    ]
+    parts += ["notround", "nowidecg", "lowdr", "port" if width < height else "land", "notnight", names.get(dpi, f"{dpi}dpi")]
+    parts += ["finger", "keysexposed", "nokeys", "navhidden", "nonav", f"v{packages.sdk_level(phone)}"]
+    context.out(f"config: {'-'.join(parts)}\nabi: {phone.running_properties.get('ro.product.cpu.abilist')}")
+    return 0
+
+
+@entry("activity to-uri|to-intent-uri|to-app-uri", None, does=f"{INTENT}: as a URI")
+async def to_uri(context: Context, given: Given) -> int:
+    """Nothing is started."""
+    form = context.args[0]
+    context.out(Intent(given.words, form).supplied(form).uri(form))
+    return 0
+
+
+@entry("activity stack|task", None, does="list: what is open; all else is refused")
+async def stack(context: Context, given: Given) -> int:
+    """One stack for each card."""
+    if given.words[:1] not in (["list"], ["info"]):
+        raise Refusal(
+            f"Error: unknown command '{shown(' '.join(given.words[:1]))}': a handset has one screen and no stacks", FAILED
+        )
+    width, height = size(context.phone)
+    for number, (task, component, _, _) in enumerate(apps.tasks(context.phone)):
+        visible = str(number == 0).lower()
+        context.out(
+            f"Stack id={task} bounds=[0,0][{width},{height}] displayId=0 userId=0\n"
+            f"  taskId={task}: {component} bounds=[0,0][{width},{height}] userId=0 visible={visible} "
+            f"topActivity=ComponentInfo{{{component}}}"
+        )
+    return 0
+
+
+@entry("activity package-importance", does="PACKAGE: 100 in front, 400 in the recent apps, 1000 elsewhere")
+async def package_importance(context: Context, given: Given) -> int:
+    """As ActivityManager counts."""
+    name = _word(given, "package name")
+    front = apps.in_front(context.phone).partition("/")[0] == name
+    context.out("100" if front else "400" if name in context.phone.running_screen.pids else "1000")
+    return 0
+
+
+@entry("activity get-uid-state", does="UID: its state; without processes it is NONEXISTENT")
+async def get_uid_state(context: Context, given: Given) -> int:
+    """Cards have no processes."""
+    uid = whole(_word(given, "uid"), 0, 1 << 31)
+    open_apps: list[App] = context.phone.running_screen.recent
+    context.out("2 (TOP)" if any(app.uid == uid for app in open_apps) else "20 (NONEXISTENT)")
+    return 0
+
+
+@entry(
+    "activity idle-maintenance|clear-debug-app|set-debug-app|set-inactive|set-standby-bucket|send-trim-memory|make-uid-idle|write",
+    None,
+    does="accepted, and without effect: there is no process that it could mean",
+)
+async def nothing(context: Context, _: Given) -> int:
+    """Nothing to do."""
+    return 0
+
+
+refuse("activity dumpheap|profile|trace-ipc|attach-agent|monitor|hang", f"there is no process to look into: {NO_APPS}")
+refuse("activity restart", "use `adb reboot`: a handset has no framework to restart")
+refuse("activity display|screen-compat|suppress-resize-config-changes|unlock-user|compat|update-appinfo", NO_APPS)

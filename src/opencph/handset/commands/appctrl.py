@@ -9,6 +9,8 @@ from contextlib import suppress
 
 from opencph.handset import packages
 from opencph.handset.commands import Context
+from opencph.handset.commands.options import Given
+from opencph.handset.commands.table import entry
 from opencph.handset.transfers import Upload
 
 SHARED = "/data/share_apps"
@@ -18,9 +20,10 @@ NOT_SHARED = "the server of this phone does not share this package"
 CONFIGURATIONS = frozenset({"com.cph.config", "com.cph.config.level1", "com.cph.config.level2"})
 
 
-async def appctrl(context: Context) -> int:
+@entry("appctrl", None, does="install|start|uninstall|applyConfig PACKAGE, clear: apps and files that the phone's server shares")
+async def appctrl(context: Context, given: Given) -> int:
     """install, start, uninstall PACKAGE; clear; applyConfig PACKAGE (deploys files)."""
-    match context.args:
+    match given.words:
         case ["install", name, *_]:
             return _done(context, await _install(context, name))
         case ["applyConfig", name, *_]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from opencph.handset import apps
 from opencph.handset.commands import Context
+from opencph.handset.commands.options import Given, Refusal, shown, threw, whole
+from opencph.handset.commands.table import entry
 from opencph.handset.screen_layout import hit, size
 
 SOURCES = ("touchscreen", "keyboard", "touchpad", "mouse", "dpad", "stylus", "gamepad", "joystick", "touchnavigation", "trackball")
@@ -23,41 +27,50 @@ KEYS = {
 KEY_MAX = 320  # of Android's codes
 
 
-async def input_(context: Context) -> int:
+@entry(
+    "input",
+    None,
+    does="[SOURCE] [-d 0] tap X Y | swipe X1 Y1 X2 Y2 [MS] | text STRING | keyevent KEY... | motionevent DOWN|UP|MOVE X Y",
+)
+async def input_(context: Context, given: Given) -> int:
     """tap, swipe, text, keyevent and motionevent act at once."""
-    args = list(context.args)
+    args = list(given.words)
     if args and args[0] in SOURCES:
         del args[0]
     if args[:1] == ["-d"]:
+        if args[1:2] not in (["0"], ["-1"], ["DEFAULT_DISPLAY"], ["INVALID_DISPLAY"]):
+            raise Refusal("Error: Invalid arguments for display ID.")
         del args[:2]
     phone = context.phone
     screen = phone.running_screen
-    try:
-        match args:
-            case ["tap", x, y]:
-                await _tap(context, _number(x), _number(y))
-            case ["swipe" | "draganddrop", x1, y1, x2, y2, *rest] if len(rest) < 2:
-                for number in rest:
-                    _number(number)
-                start, end = (_number(x1), _number(y1)), (_number(x2), _number(y2))
-                if start == end:  # how scripts press for long
-                    await _tap(context, *end)
-                else:
-                    screen.swipe(start, end, size(phone)[1])
-            case ["text", *words] if words:
-                screen.type(" ".join(words).replace("%s", " "))
-            case ["keyevent" | "keycombination", *names] if names:
-                for code in [_key(name) for name in names if not name.startswith("--")]:
-                    screen.key(code)
-            case ["motionevent", ("DOWN" | "MOVE" | "UP" | "CANCEL") as phase, x, y]:
-                if phase == "UP":
-                    await _tap(context, _number(x), _number(y))
-            case ["roll", *_] | ["press", *_]:
-                pass
-            case _:
-                return context.error(USAGE)
-    except ValueError as error:
-        return context.error(f"input: {error}")
+    match args:
+        case ["tap", x, y]:
+            await _tap(context, _number("tap", x), _number("tap", y))
+        case ["swipe" | "draganddrop" as verb, x1, y1, x2, y2, *rest] if len(rest) < 2:
+            for number in rest:
+                _number(verb, number, 10**7)
+            start, end = (_number(verb, x1), _number(verb, y1)), (_number(verb, x2), _number(verb, y2))
+            if start == end:  # how scripts press for long
+                await _tap(context, *end)
+            else:
+                screen.swipe(start, end, size(phone)[1])
+        case ["text", *words] if words:
+            screen.type(" ".join(words).replace("%s", " ").encode("utf-8", "replace").decode())
+        case ["keyevent" | "keycombination", *names] if names:
+            for code in [_key(name) for name in names if not name.startswith("--")]:
+                screen.key(code)
+        case ["motionevent", ("DOWN" | "MOVE" | "UP" | "CANCEL") as phase, x, y]:
+            point = _number("motionevent", x), _number("motionevent", y)
+            if phase == "UP":
+                await _tap(context, *point)
+        case ["press"] | ["roll", _, _]:
+            pass
+        case ["tap" | "swipe" | "text" | "keyevent" | "motionevent" | "roll" | "draganddrop" as verb, *_]:
+            raise Refusal(f"Error: Invalid arguments for command: {verb}")
+        case []:
+            raise Refusal(USAGE)
+        case _:
+            raise Refusal(f"Unknown command: {shown(args[0])}\n{USAGE}")
     return 0
 
 
@@ -66,19 +79,19 @@ async def _tap(context: Context, x: int, y: int) -> None:
     context.phone.running_screen.tap(x, y, hit(context.phone, x, y))
 
 
-def _number(text: str) -> int:
+def _number(verb: str, text: str, limit: int = 100_000) -> int:
+    if re.fullmatch(r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?([eE][+-]?[0-9]{1,3})?", text) is None:
+        raise threw(verb, "NumberFormatException", f'For input string: "{shown(text)}"')
     value = float(text)
-    if not -100_000 < value < 100_000:
-        raise ValueError(f"{text} is out of range")
+    if not -limit < value < limit:
+        raise Refusal(f"Error: {shown(text)} is off every screen")
     return int(value)
 
 
 def _key(name: str) -> int:
-    if name.isdecimal() and int(name) <= KEY_MAX:
-        return int(name)
-    code = KEYS.get(name.removeprefix("KEYCODE_").upper())
-    if code is not None:
-        return code
-    if name.startswith("KEYCODE_"):
-        return 0
-    raise ValueError(f"unknown key {name!r}")
+    code = whole(name, 0, KEY_MAX)
+    if code is None:
+        code = KEYS.get(name.removeprefix("KEYCODE_").upper())
+    if code is None:
+        raise threw("keyevent", "IllegalArgumentException", f"Unknown keycode: {shown(name)}")
+    return code

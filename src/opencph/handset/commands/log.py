@@ -1,115 +1,295 @@
-"""logcat: the lines of the phone's boot and what happened since."""
+"""logcat and log: the lines of the phone's boot and what happened since. How they are written is `log_format.py`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import re
+import stat
+import sys
 import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
 
 from opencph.handset.commands import Context
+from opencph.handset.commands.log_format import FORMATS, MODIFIERS, PRIORITIES, Format, Line
+from opencph.handset.commands.options import Given, Refusal, shown, whole
+from opencph.handset.commands.table import entry
+from opencph.handset.transfers import Upload
+
+BUFFERS = ("main", "system", "radio", "events", "crash", "stats", "security", "kernel")
+DEFAULT_BUFFERS = ("main", "system", "crash")
+METACHARACTERS = frozenset("\\^$.|?*+()[]{}")
+EXPRESSION_MAX = 1024
+LOOK_SECONDS = 5.0  # how often one who follows a silent log is looked after
+MATCH_SECONDS = 10.0  # that the expression may take for one line
+TEXT_MAX = 4068  # bytes, Android's largest payload
+SIZE_MIN, SIZE_MAX = 64 << 10, 256 << 20
+USAGE = (
+    "[-s] [-d] [-c] [-g] [-S] [-t COUNT|TIME] [-T COUNT|TIME] [-m COUNT] [-e EXPRESSION [--print]] [-v FORMAT] [-b BUFFER] "
+    "[-f FILE] [TAG:PRIORITY]...: without -d or -t it follows the log"
+)
+OPTIONS = (
+    "-s -d -c -g -S -L -p -D -B -b=, -v=, -t= -T= -m= -e= -f= -r= -n= -G= -P= --pid= --uid= --clear --last --print --wrap "
+    "--statistics --dividers --binary --help --buffer=, --format=, --regex= --max-count= --file= --buffer-size= "
+    "--rotate-kbytes= --rotate-count= --id= --prune="
+)
 
 
-def boot_lines(context: Context) -> list[tuple[float, str, str]]:
-    """What a boot says, as (seconds since the epoch, tag, text)."""
+def boot_lines(context: Context) -> list[Line]:
+    """What a boot says."""
     phone = context.phone
     config = phone.booted
     at = time.time() - phone.uptime
     return [
-        (at, "init", f"OpenCPH handset, boot {phone.boots}: not Android, but it answers ADB"),
-        (at, "init", f"phone {config.phone_id} ({config.name}), model {config.model_name}, image {config.image_version}"),
-        (at, "vold", f"/data: {config.data_bytes} bytes"),
-        (at, "SurfaceFlinger", f"display {config.width}x{config.height}, {config.dpi} dpi"),
-        (at, "adbd", f"listening on {config.ip}:{config.adb_port}"),
-        (at, "init", "sys.boot_completed=1"),
+        Line(at, "init", f"OpenCPH handset, boot {phone.boots}: not Android, but it answers ADB"),
+        Line(at, "init", f"phone {config.phone_id} ({config.name}), model {config.model_name}, image {config.image_version}"),
+        Line(at, "vold", f"/data: {config.data_bytes} bytes"),
+        Line(at, "SurfaceFlinger", f"display {config.width}x{config.height}, {config.dpi} dpi"),
+        Line(at, "adbd", f"listening on {config.ip}:{config.adb_port}"),
+        Line(at, "init", "sys.boot_completed=1"),
     ]
 
 
-FORMATS = ("brief", "process", "tag", "raw", "time", "threadtime", "long")
-METACHARACTERS = frozenset("\\^$.|?*+()[]{}")
-PRIORITIES = "VDIWEFS"
-LOOK_SECONDS = 5.0  # how often one who follows a silent log is looked after
-WITH_VALUE = frozenset(("-b", "-v", "-t", "-T", "-e", "-m", "-f", "-r", "-n", "--pid", "--regex", "--buffer", "--format"))
-
-Entry = tuple[float, str, str]
-
-
-def _line(entry: Entry, form: str) -> str:
-    at, tag, text = entry
-    stamp = f"{time.strftime('%m-%d %H:%M:%S', time.gmtime(at))}.{int(at % 1 * 1000):03}"
-    return {
-        "brief": f"I/{tag:<8}(    1): {text}",
-        "process": f"I(    1) {text}  ({tag})",
-        "tag": f"I/{tag:<8}: {text}",
-        "raw": text,
-        "time": f"{stamp} I/{tag:<8}(    1): {text}",
-        "long": f"[ {stamp}     1:    1 I/{tag:<8} ]\n{text}\n",
-    }.get(form, f"{stamp}     1     1 I {tag:<8}: {text}")
+def _events(context: Context) -> list[Line]:
+    made = []
+    for at, tag, text, priority in context.phone.events or ():
+        made.append(Line(at, tag, text, priority, "crash" if tag == "AndroidRuntime" and priority == "E" else "main"))
+    return made
 
 
 class _Wanted:
-    """Filters: `TAG:PRIORITY`, `*:S`, `-s`, `-e TEXT`. Everything here has priority I."""
+    """Filters: `TAG:PRIORITY`, `*:S`, `-s`, buffers, a process."""
 
-    def __init__(self, words: list[str], silent: bool, expression: str) -> None:
+    def __init__(self, words: list[str], silent: bool, buffers: frozenset[str], pid: str) -> None:
+        for word in words:
+            _, colon, level = word.rpartition(":")
+            if colon and level and level[0].upper() not in PRIORITIES and level[0] != "*":
+                raise Refusal(f'logcat: Invalid filter expression "{shown(word)}"', 1)
         self._levels = {tag: (level or "V")[0].upper() for tag, _, level in (word.partition(":") for word in words)}
         self._rest = self._levels.pop("*", "S" if silent else "V")
-        self._expression = expression
+        self._buffers = buffers
+        self._pid = pid
 
-    def __call__(self, entry: Entry) -> bool:
-        level = self._levels.get(entry[1], self._rest)
-        if PRIORITIES.find(level) > PRIORITIES.index("I"):
+    def __call__(self, line: Line) -> bool:
+        level = self._levels.get(line.tag, self._rest)
+        if self._pid not in ("", str(line.pid)) or line.buffer not in self._buffers:
             return False
-        return self._expression in entry[2]
+        return PRIORITIES.find(level) <= PRIORITIES.index(line.priority)
 
 
-def _parse(args: list[str]) -> tuple[set[str], dict[str, str], list[str]]:
-    flags, values, filters, at = set(), {}, [], 0
-    while at < len(args):
-        word = args[at]
-        if word in WITH_VALUE and at + 1 < len(args):
-            values[word] = args[at + 1]
-            at += 1
-        elif word.startswith("-"):
-            flags.add(word)
+class _Matcher:
+    """-e EXPRESSION: plain text is found here, everything else by a process of its own."""
+
+    def __init__(self, expression: str) -> None:
+        if len(expression) > EXPRESSION_MAX:
+            raise Refusal(f"logcat: an expression has at most {EXPRESSION_MAX} characters", 1)
+        self._plain = METACHARACTERS.isdisjoint(expression)
+        self._expression = expression
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __call__(self, text: str) -> bool:
+        if self._plain:
+            return self._expression in text
+        try:
+            async with asyncio.timeout(MATCH_SECONDS):
+                process = self._process or await self._start()
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write(text.replace("\n", " ").encode("utf-8", "replace") + b"\n")
+                await process.stdin.drain()
+                answer = await process.stdout.readexactly(1)
+        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+            raise Refusal(f"logcat: the expression {shown(self._expression)} takes too long", 1) from None
+        return answer == b"1"
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        program = Path(__file__).with_name("log_match.py")
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-IS", str(program), self._expression,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env={},
+        )  # fmt: skip
+        assert process.stdout is not None
+        if await process.stdout.read(1) != b"+":
+            raise Refusal(f"logcat: {shown(self._expression)} is no regular expression", 1)
+        return process
+
+    async def close(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+
+class _Output:
+    """Where lines go: stdout, or a file of the phone (-f)."""
+
+    def __init__(self, context: Context, form: Format, path: str, most: int | None) -> None:
+        self._context, self._form, self._path = context, form, path
+        self._text: list[str] = []
+        self.left = most
+
+    @property
+    def full(self) -> bool:
+        return self.left is not None and self.left <= 0
+
+    def put(self, line: Line) -> None:
+        self.raw(self._form.line(line))
+
+    def raw(self, text: str) -> None:
+        if self._path:
+            self._text.append(text)
         else:
-            filters.append(word)
-        at += 1
-    return flags, values, filters
+            self._context.out(text)
+
+    async def flush(self) -> None:
+        if not self._path:
+            await self._context.drain()
+            return
+        phone = self._context.phone
+        upload = Upload(phone.files, phone.disk, self._path, stat.S_IFREG | 0o640)
+        try:
+            upload.write([memoryview("".join(f"{line}\n" for line in self._text).encode("utf-8", "replace"))])
+            upload.finish(int(time.time()))
+        except OSError as error:
+            upload.abandon()
+            raise Refusal(
+                f"logcat: Unable to write to {shown(self._path)}: {error.strerror or os.strerror(error.errno or 5)}", 1
+            ) from None
 
 
-async def logcat(context: Context) -> int:
-    """-d prints and ends, -c clears, -t N the last N, -v FORMAT, -s and filters; without -d or -t it follows the log."""
+def _buffers(text: str) -> frozenset[str]:
+    names: set[str] = set()
+    for name in text.split(",") if text else DEFAULT_BUFFERS:
+        if name == "all":
+            names.update(BUFFERS)
+        elif name == "default":
+            names.update(DEFAULT_BUFFERS)
+        elif name in BUFFERS:
+            names.add(name)
+        else:
+            raise Refusal(f"logcat: Unknown buffer '{shown(name)}': {', '.join((*BUFFERS, 'default', 'all'))}", 1)
+    return frozenset(names)
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,9})([KMG]?)", text)
+    size = int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]] if found else 0
+    if not SIZE_MIN <= size <= SIZE_MAX:
+        raise Refusal(f"logcat: {shown(text)}: a buffer has 64K to 256M", 1)
+    return size
+
+
+def _since(text: str) -> tuple[int, float]:
+    """(how many lines, after which time) that -t or -T names. Raises Refusal."""
+    count = whole(text, 0, 1 << 31)
+    if count is not None:
+        return count, 0.0
+    if found := re.fullmatch(r"(?:(\d{4})-)?(\d{2})-(\d{2})[ T](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?", text):
+        numbers = [int(part) for part in found.groups("0")[:6]]
+        year = numbers[0] or time.gmtime().tm_year
+        with contextlib.suppress(ValueError, OverflowError):
+            import calendar
+
+            at = calendar.timegm((year, *numbers[1:], 0, 0, 0))
+            return -1, at + float(f"0.{found.group(7) or 0}")
+    if re.fullmatch(r"\d{1,12}\.\d{1,9}", text):
+        return -1, float(text)
+    raise Refusal(f"logcat: -t {shown(text)}: give a number of lines, 'MM-DD hh:mm:ss.mmm' or seconds with a fraction", 1)
+
+
+def _about(context: Context, given: Given) -> int | None:
+    """What logcat answers without reading lines; None when lines are wanted."""
     phone = context.phone
-    flags, values, filters = _parse(context.args)
-    if "-c" in flags:
+    if given.has("--help"):
+        context.out(
+            f"usage: logcat {USAGE}\n-v: {' '.join(FORMATS)}, and {' '.join(MODIFIERS)}\n-b: {' '.join(BUFFERS)}, default, all"
+        )
+        return 0
+    if given.has("-B", "--binary", "-r", "--rotate-kbytes", "-n", "--rotate-count"):
+        raise Refusal("logcat: a handset writes no binary logs and rotates no files: leave out -B, -r and -n", 1)
+    buffers = _buffers(given.value("-b", "--buffer"))
+    if given.has("-c", "--clear"):
         phone.cleared_log_at = time.time()
         phone.events = None
         return 0
-    if "-g" in flags:
-        context.out("main: ring buffer is 64 KiB (0 KiB consumed), max entry is 5120 B, max payload is 4068 B")
+    if size := given.value("-G", "--buffer-size"):
+        phone.until_reboot["log.size"] = str(_size(size))
         return 0
-    form = values.get("-v", values.get("--format", "threadtime"))
-    if form not in FORMATS:
-        return context.error(f"logcat: Invalid parameter {form!r} to -v: {', '.join(FORMATS)}")
-    expression = values.get("-e", values.get("--regex", ""))
-    if not METACHARACTERS.isdisjoint(expression):  # a hostile one could keep the phones' process busy for ever
-        return context.error("logcat: a handset's -e takes plain text only; pipe into grep for expressions")
-    wanted = _Wanted(filters, "-s" in flags, expression)
-    entries = [entry for entry in [*boot_lines(context), *(phone.events or ())] if entry[0] >= phone.cleared_log_at]
-    last = entries[-1][0] if entries else phone.cleared_log_at
-    count = values.get("-t", values.get("-T", ""))
-    shown = [entry for entry in entries if wanted(entry)]
-    if count.isdecimal():
-        shown = shown[-int(count) :] if int(count) else []
-    context.out("--------- beginning of main")
-    for entry in shown:
-        context.out(_line(entry, form))
-    if "-d" in flags or "-t" in values:
+    used = sum(len(line.text) + len(line.tag) + 20 for line in _events(context))
+    if given.has("-g"):
+        kib = int(phone.until_reboot.get("log.size", SIZE_MIN)) >> 10
+        for name in BUFFERS:
+            if name in buffers:
+                consumed = used >> 10 if name == "main" else 0
+                context.out(
+                    f"{name}: ring buffer is {kib} KiB ({consumed} KiB consumed), max entry is 5120 B, max payload is {TEXT_MAX} B"
+                )
         return 0
-    await _follow(context, last, form, wanted)
+    if given.has("-S", "--statistics"):
+        lines = len([*boot_lines(context), *_events(context)])
+        context.out(
+            "size/num main               Total\n"
+            f"Total    {used}/{lines:<16} {used}/{lines}\nNow      {used}/{lines:<16} {used}/{lines}"
+        )
+        return 0
+    if given.has("-p"):
+        context.out("~! ~1000/!")
+        return 0
+    if given.has("-P", "--prune"):
+        raise Refusal("logcat: a handset's log has no prune list: its newest lines stay", 1)
+    if given.has("-L", "--last"):
+        raise Refusal("logcat: Logcat read failure: No such file or directory: nothing is kept of the boot before", 1)
+    return None
+
+
+@entry("logcat", OPTIONS, does=USAGE, bundled=True)
+async def logcat(context: Context, given: Given) -> int:
+    """Print what was asked for, and follow."""
+    answered = _about(context, given)
+    if answered is not None:
+        return answered
+    phone = context.phone
+    form = Format.parse(given.value("-v", "--format"), time.time() - phone.uptime)
+    most = whole(given.value("-m", "--max-count", default="0"), 0, 1 << 31)
+    if most is None:
+        raise Refusal("logcat: -m takes a number of lines", 1)
+    wanted = _Wanted(given.words, given.has("-s"), _buffers(given.value("-b", "--buffer")), given.value("--pid"))
+    count, after = _since(given.value("-t", "-T")) if given.has("-t", "-T") else (-1, 0.0)
+    matcher = _Matcher(given.value("-e", "--regex"))
+    output = _Output(context, form, given.value("-f", "--file"), most or None)
+    try:
+        everything = [line for line in [*boot_lines(context), *_events(context)] if line.at >= phone.cleared_log_at]
+        last = everything[-1].at if everything else phone.cleared_log_at
+        shown_lines = [line for line in everything if wanted(line) and line.at >= after]
+        if count >= 0:
+            shown_lines = shown_lines[-count:] if count else []
+        follow = not given.has("-d", "-t")
+        output.raw("--------- beginning of main")
+        async with contextlib.aclosing(_all(context, shown_lines, last, wanted, follow, output)) as lines:
+            async for line in lines:
+                found = await matcher(line.text)
+                if found or given.has("--print"):
+                    output.put(line)
+                if found and output.left is not None:
+                    output.left -= 1
+                if output.full:
+                    break
+        await output.flush()
+    finally:
+        await matcher.close()
     return 0
 
 
-async def _follow(context: Context, last: float, form: str, wanted: _Wanted) -> None:
+async def _all(
+    context: Context, lines: list[Line], last: float, wanted: _Wanted, follow: bool, output: _Output
+) -> AsyncGenerator[Line, None]:
+    """The lines there are and, if it follows, those to come, for as long as somebody reads."""
+    for line in lines:
+        yield line
+    if not follow:
+        return
     phone = context.phone
     watcher = asyncio.Event()
     if phone.log_watchers is None:
@@ -117,14 +297,44 @@ async def _follow(context: Context, last: float, form: str, wanted: _Wanted) -> 
     phone.log_watchers.add(watcher)
     try:
         while True:
-            for entry in [entry for entry in phone.events or () if entry[0] > last]:
-                last = entry[0]
-                if wanted(entry):
-                    context.out(_line(entry, form))
-            await context.drain()
             watcher.clear()
+            for line in [line for line in _events(context) if line.at > last]:
+                last = line.at
+                if wanted(line):
+                    yield line
+            await output.flush()
+            await context.drain()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await watcher.wait()
     finally:
         phone.log_watchers.discard(watcher)
+
+
+@entry(
+    "log",
+    "-p= -t=",
+    does="[-p PRIORITY] [-t TAG] [MESSAGE...]: a line for logcat; without a message, the lines of stdin",
+    bundled=True,
+    first_word_ends=True,
+)
+async def log(context: Context, given: Given) -> int:
+    """As toybox has it."""
+    priority = given.value("-p", default="i")[:1].upper()
+    if priority not in PRIORITIES:
+        raise Refusal(f"log: bad -p '{shown(given.value('-p'))}'", 1)
+    tag = "".join(c for c in given.value("-t", default="log")[:64] if c.isprintable())
+    if given.words:
+        _note(context, tag, " ".join(given.words), priority)
+        return 0
+    data = b""
+    while len(data) < TEXT_MAX * 100 and (piece := await context.read()):
+        data += piece
+    for line in data.decode("utf-8", "replace").splitlines():
+        _note(context, tag, line, priority)
+    return 0
+
+
+def _note(context: Context, tag: str, text: str, priority: str) -> None:
+    for line in text[:TEXT_MAX].splitlines() or [""]:
+        context.phone.note(tag, line, priority)

@@ -1,31 +1,84 @@
-"""getprop and setprop."""
+"""getprop, setprop and watchprops."""
 
 from __future__ import annotations
 
+import asyncio
+
 from opencph.handset.commands import Context
+from opencph.handset.commands.options import Given, Refusal
+from opencph.handset.commands.table import entry
+
+_NUMBERS = ("service.adb.tcp.port", "ro.sf.lcd_density", "ro.build.version.sdk")
+LOOK_SECONDS = 0.5
 
 
-async def getprop(context: Context) -> int:
-    """All properties as Android lists them, or one with an optional default."""
+def _kind(name: str, value: str) -> str:
+    if name in _NUMBERS:
+        return "int"
+    if value in ("0", "1", "true", "false") and (name.startswith(("ro.", "sys.", "persist.")) or "enable" in name):
+        return "bool" if value in ("true", "false") else "string"
+    return "string"
+
+
+def _label(name: str) -> str:
+    return "u:object_r:default_prop:s0" if not name.startswith("ro.build") else "u:object_r:build_prop:s0"
+
+
+@entry(
+    "getprop",
+    "-T -Z",
+    does="[NAME [DEFAULT]]: all properties, or one; -T their types, -Z their SELinux labels",
+    bundled=True,
+    first_word_ends=True,
+)
+async def getprop(context: Context, given: Given) -> int:
+    """As Android lists them."""
     properties = context.phone.running_properties
-    if context.args and context.args[0].startswith("-"):
-        return context.error("usage: getprop [NAME [DEFAULT]]")
-    if not context.args:
-        context.out("\n".join(f"[{name}]: [{value}]" for name, value in properties.all().items()))
+
+    def shown(name: str, value: str) -> str:
+        return _kind(name, value) if given.has("-T") else _label(name) if given.has("-Z") else value
+
+    if not given.words:
+        context.out("\n".join(f"[{name}]: [{shown(name, value)}]" for name, value in properties.all().items()))
         return 0
-    value = properties.get(context.args[0])
-    context.out(value or (context.args[1] if len(context.args) > 1 else ""))
+    if len(given.words) > 2:
+        raise Refusal("usage: getprop [-TZ] [NAME [DEFAULT]]", 1)
+    name = given.words[0]
+    value = properties.get(name) or (given.words[1] if len(given.words) > 1 else "")
+    context.out(shown(name, value) if given.has("-T", "-Z") else value)
     return 0
 
 
-async def setprop(context: Context) -> int:
-    """Set a property; `persist.` ones outlive a reboot."""
-    if len(context.args) != 2:
-        return context.error("usage: setprop NAME VALUE")
-    name, value = context.args
+@entry(
+    "setprop",
+    "",
+    does="NAME VALUE: `persist.` ones outlive a reboot, `ro.` ones cannot be changed",
+    bundled=True,
+    first_word_ends=True,
+)
+async def setprop(context: Context, given: Given) -> int:
+    """Set a property."""
+    if len(given.words) != 2:
+        raise Refusal("usage: setprop NAME VALUE", 1)
+    name, value = given.words
     why_not = context.phone.running_properties.set(name, value)
     if why_not is not None:
-        return context.error(f"setprop: {why_not}")
+        raise Refusal(f"setprop: {why_not}", 1)
+    context.phone.running_screen.version += 1  # the screen may follow it
     if name.startswith("persist."):
         context.phone.save_state()
     return 0
+
+
+@entry("watchprops", "", does="prints every property that changes, until it is ended")
+async def watchprops(context: Context, _: Given) -> int:
+    """For as long as somebody reads."""
+    before = context.phone.running_properties.all()
+    while True:
+        await context.drain()
+        await asyncio.sleep(LOOK_SECONDS)
+        now = context.phone.running_properties.all()
+        for name, value in now.items():
+            if before.get(name) != value:
+                context.out(f"{int(context.phone.uptime)} {name} = '{value}'")
+        before = now

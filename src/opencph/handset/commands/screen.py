@@ -8,21 +8,32 @@ import stat
 
 from opencph.handset import apps
 from opencph.handset.commands import Context
+from opencph.handset.commands.options import FAILED, Given, Refusal, shown
+from opencph.handset.commands.table import entry, refuse
 from opencph.handset.screen_layout import rotation
 from opencph.handset.transfers import Upload
 
 SIDE_MAX = 4096  # pixels
 
 
-async def screencap(context: Context) -> int:
-    """A PNG (with -p, or when the file's name ends in .png), else raw RGBA behind Android's 16-byte header; to a file or stdout."""
+@entry(
+    "screencap",
+    "-p -h -d=",
+    does="[-p] [-d DISPLAY] [FILE]: a PNG with -p or for a FILE.png, else raw pixels; to stdout without FILE",
+    bundled=True,
+)
+async def screencap(context: Context, given: Given) -> int:
+    """A PNG, else raw RGBA behind Android's 16-byte header; to a file or stdout."""
     from opencph.handset import drawing
 
-    args = context.args
-    files = [word for word in args if not word.startswith("-")]
-    if args[:1] == ["-h"] or len(files) > 1:
-        return context.error("usage: screencap [-p] [FILE]")
-    as_png = "-p" in args or (bool(files) and files[0].endswith(".png"))
+    if given.has("-h"):
+        raise Refusal("usage: screencap [-hp] [-d display-id] [FILENAME]", 1)
+    if given.value("-d", default="0") != "0":
+        raise Refusal(f"Display Id '{shown(given.value('-d'))}' is not valid: a handset has display 0", 1)
+    files = given.words
+    if len(files) > 1:
+        raise Refusal("usage: screencap [-hp] [-d display-id] [FILENAME]", 1)
+    as_png = given.has("-p") or (bool(files) and files[0].endswith(".png"))
     await apps.refresh(context.phone)
     data = await drawing.png(context.phone) if as_png else drawing.raw(context.phone)
     if not files:
@@ -41,17 +52,22 @@ async def screencap(context: Context) -> int:
     return 0
 
 
-async def screenrecord(context: Context) -> int:
-    """Refused: there is no video encoder here, and what nothing plays would not be a video."""
-    return context.error("screenrecord: an OpenCPH handset has no video encoder; take pictures with `screencap -p`")
+refuse("screenrecord", "an OpenCPH handset has no video encoder; take pictures with `screencap -p`")
 
 
-async def wm(context: Context) -> int:
+@entry("wm", None, does="size|density [VALUE|reset], user-rotation [free|lock [0-3]], dismiss-keyguard")
+async def wm(context: Context, given: Given) -> int:
     """size, density and user-rotation: show, set, reset."""
     phone = context.phone
     state = phone.running_state
     system = state.settings.setdefault("system", {})
-    match context.args:
+    words = list(given.words)
+    if "-d" in words:
+        at = words.index("-d")
+        if words[at + 1 : at + 2] != ["0"]:
+            raise Refusal("Error: display id must be 0: a handset has one display", FAILED)
+        del words[at : at + 2]
+    match words:
         case ["size"]:
             context.out(f"Physical size: {phone.booted.width}x{phone.booted.height}")
             if state.size:
@@ -68,7 +84,7 @@ async def wm(context: Context) -> int:
             return 0
         case ["density", "reset"]:
             state.density = ""
-        case ["density", value] if value.isdecimal() and 72 <= int(value) <= 1000:
+        case ["density", value] if value.isascii() and value.isdecimal() and len(value) < 5 and 72 <= int(value) <= 1000:
             state.density = value
         case ["user-rotation" | "set-user-rotation"]:
             context.out(f"lock {rotation(phone)}")
@@ -83,8 +99,9 @@ async def wm(context: Context) -> int:
             return 0
         case _:
             sizes = f"wm size [WxH|reset] (sides of 200 to {SIDE_MAX})"
-            return context.error(
-                f"usage: {sizes} | wm density [72-1000|reset] | wm user-rotation [free|lock [0-3]] | wm dismiss-keyguard"
+            raise Refusal(
+                f"usage: {sizes} | wm density [72-1000|reset] | wm user-rotation [free|lock [0-3]] | wm dismiss-keyguard",
+                FAILED,
             )
     phone.running_screen.version += 1
     phone.save_state()
@@ -92,5 +109,5 @@ async def wm(context: Context) -> int:
 
 
 def _is_size(value: str) -> bool:
-    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
+    found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", value)
     return found is not None and all(200 <= int(side) <= SIDE_MAX for side in found.groups())

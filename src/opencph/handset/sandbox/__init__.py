@@ -299,6 +299,10 @@ class Sandbox:
             Sockets(self._number, self._link.number(), "listen-tcp" if kind == "tcp" else "listen", name)
         )
 
+    def host_pids(self) -> list[int]:
+        """The machine's numbers of every process inside."""
+        return list(self._pids())
+
     # watching the disk and the idle time
 
     def _pids(self) -> Iterator[int]:

@@ -3,11 +3,16 @@
 Only the standard library, and little of it: it starts with every call.
 """
 
-import os
-import select
-import socket
-import struct
-import sys
+# before all else: Ctrl-C ends the command as it ends every other program, and says nothing
+from _signal import SIG_DFL, SIGINT, signal  # type: ignore[import-not-found]
+
+signal(SIGINT, SIG_DFL)
+
+import os  # noqa: E402
+import select  # noqa: E402
+import socket  # noqa: E402
+import struct  # noqa: E402
+import sys  # noqa: E402
 
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN, ARGUMENTS, WANT_STDIN = 0, 1, 2, 3, 4, 16, 17
 

@@ -1,0 +1,113 @@
+"""What Android's shell has and a handset has only in words: each answers as Android does, or says why it does not."""
+
+from __future__ import annotations
+
+from opencph.handset import package_states, packages
+from opencph.handset.commands import Context
+from opencph.handset.commands.options import Given, Refusal, shown
+from opencph.handset.commands.system import mounts
+from opencph.handset.commands.table import entry, refuse
+
+refuse("bugreport", "a handset has no Android to report on; `logcat -d` and `dumpsys` say what it knows")
+refuse("bugreportz", "a handset has no Android to report on; `logcat -d` and `dumpsys` say what it knows")
+
+
+@entry("getenforce", does="Disabled: the sandbox is not SELinux's")
+async def getenforce(context: Context, _: Given) -> int:
+    """As where SELinux is off."""
+    context.out("Disabled")
+    return 0
+
+
+refuse("setenforce", "SELinux is disabled")
+
+
+@entry("mount", None, does="what is mounted where; mounting is refused")
+async def mount(context: Context, given: Given) -> int:
+    """A line each."""
+    words = list(given.words)
+    kind = words[1] if len(words) == 2 and words[0] == "-t" else ""
+    if words and not kind:
+        raise Refusal(f"mount: {shown(words[-1])}: Operation not permitted", 1)
+    for one in mounts(context):
+        if kind in ("", one.kind):
+            context.out(f"{one.device} on {one.path} type {one.kind} ({one.options})")
+    return 0
+
+
+@entry("su", None, does="refused: root is the API's ro.com.cph.non_root=0, and then the shell is root already")
+async def su(context: Context, _: Given) -> int:
+    """Nobody becomes what they are not."""
+    if context.phone.adb_root:
+        raise Refusal("su: this shell is root already: run the command itself", 1)
+    raise Refusal("su: uid 2000 not allowed to su: ro.com.cph.non_root is 1", 1)
+
+
+@entry("run-as", None, does="refused, with Android's reasons: no app runs, so nobody can be it")
+async def run_as(context: Context, given: Given) -> int:
+    """Unknown, not debuggable, or not runnable."""
+    if not given.words:
+        raise Refusal("run-as: usage: run-as <package-name> [--user <uid>] <command> [<args>]", 1)
+    name = given.words[0]
+    package = (await packages.installed(context.phone)).get(name)
+    if package is None:
+        raise Refusal(
+            f"run-as: {'package not an application' if name in package_states.SYSTEM else 'unknown package'}: {shown(name)}", 1
+        )
+    if not package.debuggable:
+        raise Refusal(f"run-as: package not debuggable: {name}", 1)
+    raise Refusal(f"run-as: a handset runs no apps; the data of {name} is in /data/data/{name}, open to the shell", 1)
+
+
+@entry("start", None, does="refused: root's in Android, and a handset has no services of init")
+async def start(context: Context, given: Given) -> int:
+    """Android wants root first."""
+    if not context.phone.adb_root:
+        raise Refusal("Must be root", 1)
+    what = f"service {shown(given.words[0])}" if given.words else "Android framework"
+    raise Refusal(f"{context.argv[0]}: a handset has no {what}; `reboot` restarts it", 1)
+
+
+entry("stop", None, does="refused: root's in Android, and a handset has no services of init")(start)
+
+
+@entry("ip", None, does="addr|link|route [show] [dev DEV]: the loopback, which is all that programs have; changing is refused")
+async def ip(context: Context, given: Given) -> int:
+    """What iproute2 says where there is a loopback only."""
+    words = [word for word in given.words if word not in ("-4", "-6", "-o", "-s", "-d", "-br", "-f", "inet", "inet6")]
+    what = words[0] if words else ""
+    device = words[words.index("dev") + 1] if "dev" in words[:-1] else ""
+    rest = [word for word in words[1:] if word not in ("show", "list", "dev", "table", "all", device)]
+    names = {
+        "a": "addr",
+        "ad": "addr",
+        "address": "addr",
+        "addr": "addr",
+        "l": "link",
+        "link": "link",
+        "r": "route",
+        "ro": "route",
+        "route": "route",
+        "rule": "rule",
+        "neigh": "neigh",
+    }
+    kind = names.get(what)
+    if kind is None:
+        raise Refusal(f'Object "{shown(what)}" is unknown, try "ip addr".', 1)
+    if rest and rest != ["lo"]:
+        if rest[0] in ("add", "del", "set", "flush", "change", "replace"):
+            raise Refusal("RTNETLINK answers: Operation not permitted", 2)
+        device = rest[0]
+    if device not in ("", "lo"):
+        raise Refusal(f'Device "{shown(device)}" does not exist.', 1)
+    if kind in ("addr", "link"):
+        context.out(
+            "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000\n"
+            "    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00"
+        )
+    if kind == "addr":
+        context.out(
+            "    inet 127.0.0.1/8 scope host lo\n       valid_lft forever preferred_lft forever\n"
+            "    inet6 ::1/128 scope host\n       valid_lft forever preferred_lft forever"
+        )
+    return 0

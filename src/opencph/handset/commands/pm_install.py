@@ -1,0 +1,282 @@
+"""pm install, install-create and its sessions, uninstall. The rules are in `handset.installing`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from opencph.handset import installing, package_states, packages
+from opencph.handset.commands import Context
+from opencph.handset.commands.options import FAILED, Given, Refusal, only_owner, shown, whole
+from opencph.handset.commands.table import entry, refuse
+from opencph.handset.installing import InstallOptions, Prepared
+from opencph.handset.packages import InstallError
+
+SESSIONS_MAX = 64  # of a host's phones that nobody committed or abandoned
+_PARAMETERS = (
+    "-l -t -r -R -d -g -f -s -q -p= -i= -S= --user= --abi= --pkg= --originating-uri= --referrer= --install-location= "
+    "--install-reason= --force-uuid= --force-sdk --dont-kill --instant --instantapp --ephemeral --full --preload --apex "
+    "--multi-package --staged --enable-rollback --restrict-permissions --wait --no-wait --fastdeploy --streaming "
+    "--force-non-staged"
+)
+
+
+class _Session:
+    """A package whose APKs come one after the other, or several such sessions that are committed together."""
+
+    __slots__ = ("children", "options", "phone_id", "staging")
+
+    def __init__(self, phone_id: str, options: InstallOptions, together: bool) -> None:
+        self.phone_id = phone_id
+        self.options = options
+        self.staging = installing.new_staging()
+        self.children: list[int] | None = [] if together else None
+
+
+_sessions: dict[int, _Session] = {}
+
+
+def _options(context: Context, given: Given) -> InstallOptions:
+    only_owner(context.args[0], given)
+    if given.has("--apex", "--staged"):
+        raise InstallError("INSTALL_FAILED_INTERNAL_ERROR", "a handset takes no APEX packages and no staged sessions")
+    return InstallOptions(
+        downgrade=given.has("-d"),
+        replace=not given.has("-R"),  # -r has been the default since Android 9
+        grant=given.has("-g"),
+        test=given.has("-t"),
+        installer=given.value("-i")[:255],
+        package=given.value("-p", "--pkg"),
+    )
+
+
+async def _finish(context: Context, prepared: list[Prepared]) -> int:
+    for package in await installing.commit(context.phone, prepared):
+        context.phone.note("PackageManager", f"installed {package.package} {package.version_name}")
+    context.out("Success")
+    return 0
+
+
+@entry("package install", _PARAMETERS, does="[PATH]: one APK, or as many bytes of stdin as -S says")
+async def install(context: Context, given: Given) -> int:
+    """Success, or Failure with Android's name for it."""
+    options = _options(context, given)
+    staging = installing.new_staging()
+    words = [word for word in given.words if word != "-"]
+    if given.has("-S") and not words:
+        await installing.copy_in(context.phone, _stdin(context, _size(given.value("-S"))), f"{staging}/base.apk")
+    elif not words:
+        raise Refusal("Error: must either specify a package size or an APK file", 1)
+    else:
+        try:
+            for number, path in enumerate(words):
+                pieces = installing.of_file(context.phone, path)
+                await installing.copy_in(context.phone, pieces, f"{staging}/{number}.apk")
+        except InstallError as error:
+            installing.discard(context.phone, staging)
+            if error.code != "INSTALL_FAILED_INVALID_URI":
+                raise
+            raise Refusal(
+                f"Error: Failed to parse APK file: {shown(words[0])}: Failed to load asset path {shown(words[0])}", 1
+            ) from None
+    return await _finish(context, [await installing.prepare(context.phone, staging, options)])
+
+
+@entry("package install-create", _PARAMETERS, does="a session; --multi-package for one that others are added to")
+async def install_create(context: Context, given: Given) -> int:
+    """Its number."""
+    options = _options(context, given)
+    while len(_sessions) >= SESSIONS_MAX:
+        del _sessions[next(iter(_sessions))]
+    number = secrets.randbelow(2**31 - 1) + 1
+    _sessions[number] = _Session(context.phone.config.phone_id, options, given.has("--multi-package"))
+    context.out(f"Success: created install session [{number}]")
+    return 0
+
+
+def _session(context: Context, word: str) -> tuple[int, _Session]:
+    number = whole(word, 0, 2**31 - 1)
+    session = _sessions.get(number) if number is not None else None
+    if number is None or session is None or session.phone_id != context.phone.config.phone_id:
+        raise Refusal(f"Error: java.lang.SecurityException: Caller has no access to session {shown(word)}")
+    return number, session
+
+
+@entry("package install-write", "-S= --streaming", does="SESSION NAME [PATH]: one APK of it, from a file or stdin")
+async def install_write(context: Context, given: Given) -> int:
+    """How many bytes."""
+    if len(given.words) < 2:
+        raise Refusal("Error: give the session and a name for the APK", FAILED)
+    _, session = _session(context, given.words[0])
+    name = given.words[1]
+    if "/" in name or "\0" in name or name in (".", "..", "") or len(name.encode("utf-8", "replace")) > 200:
+        raise InstallError("INSTALL_FAILED_INVALID_APK", f"Invalid name: {shown(name)}")
+    if session.children is not None:
+        raise InstallError("INSTALL_FAILED_INTERNAL_ERROR", "a session for several packages takes sessions, not APKs")
+    if len(given.words) > 2 and given.words[2] != "-":
+        pieces = installing.of_file(context.phone, given.words[2])
+    elif not given.has("-S"):
+        raise Refusal("Error: must specify a APK size", 1)
+    else:
+        pieces = _stdin(context, _size(given.value("-S")))
+    size = await installing.copy_in(context.phone, pieces, f"{session.staging}/{name if name.endswith('.apk') else f'{name}.apk'}")
+    context.out(f"Success: streamed {size} bytes")
+    return 0
+
+
+@entry("package install-add-session", does="SESSION SESSION...: the first, made with --multi-package, commits the others")
+async def install_add_session(context: Context, given: Given) -> int:
+    """Success when all are there."""
+    if len(given.words) < 2:
+        raise Refusal("Error: at least two sessions are needed", FAILED)
+    _, parent = _session(context, given.words[0])
+    children = [_session(context, word)[0] for word in given.words[1:]]
+    if parent.children is None:
+        raise InstallError("INSTALL_FAILED_INTERNAL_ERROR", f"session {given.words[0]} was not made with --multi-package")
+    parent.children += children
+    context.out("Success")
+    return 0
+
+
+@entry("package install-remove", does="SESSION NAME: takes an APK out of it again")
+async def install_remove(context: Context, given: Given) -> int:
+    """Only what was written can be removed."""
+    if len(given.words) < 2 or "/" in given.words[1]:
+        raise Refusal("Error: give the session and the name of the APK", FAILED)
+    _, session = _session(context, given.words[0])
+    name = given.words[1] if given.words[1].endswith(".apk") else f"{given.words[1]}.apk"
+    if context.phone.files.stat(f"{session.staging}/{name}").error:
+        raise Refusal(f"Error: no APK {shown(given.words[1])} in this session", 1)
+    with context.phone.files.resolve(session.staging) as place:
+        os.unlink(name, dir_fd=place.fd)
+    context.out("Success")
+    return 0
+
+
+@entry("package install-commit", does="SESSION: install it; several packages all or none")
+async def install_commit(context: Context, given: Given) -> int:
+    """Success, or Failure with Android's name for it."""
+    if not given.words:
+        raise Refusal("Error: no session specified", FAILED)
+    number, session = _session(context, given.words[0])
+    del _sessions[number]
+    members = [session] if session.children is None else [one for child in session.children if (one := _sessions.pop(child, None))]
+    if not members:
+        raise InstallError("INSTALL_FAILED_INTERNAL_ERROR", "there is nothing in this session")
+    prepared: list[Prepared] = []
+    try:
+        for one in members:
+            prepared.append(await installing.prepare(context.phone, one.staging, one.options))
+            if len({each.package.package for each in prepared}) < len(prepared):
+                raise InstallError("INSTALL_FAILED_INVALID_APK", f"{prepared[-1].package.package} is there twice")
+    except BaseException:
+        for each in members:
+            installing.discard(context.phone, each.staging)
+        raise
+    uids = {each.package.uid for each in prepared}
+    if len(uids) < len(prepared):  # they were counted before any of them was there
+        prepared = [_renumbered(context, each, at) for at, each in enumerate(prepared)]
+    return await _finish(context, prepared)
+
+
+def _renumbered(context: Context, one: Prepared, at: int) -> Prepared:
+    if one.before is not None or not at:
+        return one
+    package = msgspec.structs.replace(one.package, uid=one.package.uid + at)
+    packages.write_file(context.phone, f"{one.staging}/{packages.ABOUT}", msgspec.json.encode(package))
+    return one._replace(package=package)
+
+
+@entry("package install-abandon", does="SESSION: forget it")
+async def install_abandon(context: Context, given: Given) -> int:
+    """Its APKs are gone."""
+    if not given.words:
+        raise Refusal("Error: no session specified", FAILED)
+    number, session = _session(context, given.words[0])
+    del _sessions[number]
+    for child in session.children or []:
+        if (one := _sessions.pop(child, None)) is not None:
+            installing.discard(context.phone, one.staging)
+    installing.discard(context.phone, session.staging)
+    context.out("Success")
+    return 0
+
+
+@entry(
+    "package install-existing",
+    "--user= --instant --full --wait --restrict-permissions",
+    does="PACKAGE: one that is installed already",
+)
+async def install_existing(context: Context, given: Given) -> int:
+    """It is there, or it is not."""
+    only_owner("install-existing", given)
+    if not given.words:
+        raise Refusal("Error: package name not specified", FAILED)
+    name = given.words[0]
+    if name not in package_states.SYSTEM and name not in await packages.installed(context.phone):
+        raise Refusal(f"android.content.pm.PackageManager$NameNotFoundException: Package {shown(name)} doesn't exist", 1)
+    context.out(f"Package {name} installed for user: 0")
+    return 0
+
+
+@entry("package set-installer", does="PACKAGE INSTALLER: who is said to have installed it")
+async def set_installer(context: Context, given: Given) -> int:
+    """Written down beside the package."""
+    package = (await packages.installed(context.phone)).get(given.words[0]) if len(given.words) == 2 else None
+    if package is None:
+        raise Refusal("Error: give an installed package and its installer", FAILED)
+    changed = msgspec.structs.replace(package, installer=given.words[1][:255])
+    packages.write_file(context.phone, f"{packages.APPS}/{package.directory}/{packages.ABOUT}", msgspec.json.encode(changed))
+    context.out("Success")
+    return 0
+
+
+@entry("package uninstall", "-k --user= --versionCode=", does="PACKAGE [SPLIT...]: -k keeps its data")
+async def uninstall(context: Context, given: Given) -> int:
+    """Success, or Failure with Android's name for it."""
+    only_owner("uninstall", given)
+    if not given.words:
+        raise Refusal("Error: package name not specified", FAILED)
+    name = given.words[0]
+    version = given.value("--versionCode")
+    package = (await packages.installed(context.phone)).get(name)
+    why = ""
+    if len(given.words) > 1:
+        why = "DELETE_FAILED_INTERNAL_ERROR: a handset removes packages whole"
+    elif package is None or (version and version != str(package.version_code)):
+        why = "DELETE_FAILED_INTERNAL_ERROR"
+    else:
+        context.phone.running_screen.close_app(name)
+        try:
+            await packages.uninstall(context.phone, name, keep_data=given.has("-k"))
+        except OSError as error:
+            why = f"DELETE_FAILED_INTERNAL_ERROR: {error.strerror}"
+    context.out(f"Failure [{why}]" if why else "Success")
+    return 1 if why else 0
+
+
+refuse(
+    "package install-incremental",
+    "Failure [INSTALL_FAILED_INTERNAL_ERROR: a handset has no incremental file system; use `adb install --no-incremental`]",
+)
+
+
+def _size(text: str) -> int:
+    size = whole(text, 0, installing.APK_BYTES_MAX)
+    if size is None:
+        raise InstallError("INSTALL_FAILED_INVALID_APK", f"-S takes the size in bytes, at most {installing.APK_BYTES_MAX}")
+    return size
+
+
+async def _stdin(context: Context, size: int) -> AsyncIterator[bytes]:
+    """`size` bytes of standard input."""
+    left = size
+    while left:
+        piece = await context.read()
+        if not piece:
+            raise InstallError("INSTALL_FAILED_INVALID_APK", f"{left} bytes of it did not arrive")
+        yield piece[:left]
+        left -= min(left, len(piece))
