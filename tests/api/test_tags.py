@@ -76,6 +76,13 @@ def test_an_action_answers_204_without_a_body(service: Service, client: Any, ser
     assert (answer.status_code, answer.content) == (204, b"") and answer.headers["X-Request-Id"]
 
 
+def test_only_values_must_not_have_spaces_at_their_ends(client: Any, server_ids: list[str]) -> None:
+    act(client, server_ids[1], "create", **{" k ": "v w"})
+    assert tags_of(client, server_ids[1])[" k "] == "v w"
+    act(client, server_ids[1], "delete", **{" k ": "v w"})
+    assert " k " not in tags_of(client, server_ids[1])
+
+
 @pytest.mark.parametrize(
     ("tags", "word"),
     [
@@ -86,7 +93,7 @@ def test_an_action_answers_204_without_a_body(service: Service, client: Any, ser
         ([{"key": "k" * 128, "value": "v"}], "127"),
         ([{"key": "k", "value": "v" * 256}], "255"),
         ([{"key": "_sys_k", "value": "v"}], "_sys_"),
-        ([{"key": " k", "value": "v"}], "space"),
+        ([{"key": "k", "value": " v"}], "space"),
         ([{"key": "k", "value": "v "}], "space"),
         ([{"key": "k", "value": "a/b"}], "'/'"),
         ([{"key": "k\0", "value": "v"}], "U+0000"),

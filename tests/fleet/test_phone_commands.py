@@ -7,12 +7,14 @@ import pytest
 from fleet.fleet_world import FleetWorld
 from opencph.fleet.commands import run_shell_command
 from opencph.fleet.phone_data import batch_export_cloud_phone_data, expand_phone_data_volume_size
+from opencph.fleet.share_filesystems import attach_share_filesystem
 from opencph.fleet.shared_storage import APPS, INSERT_APP, forget
 from opencph.fleet.shares import list_share_apps_snapshot, push_share_apps, version_of
 from opencph.fleet.statuses import PhoneStatus, ServerStatus
 from opencph.objects import ObjectError, buckets
 from opencph.objects.local import LocalStore
-from opencph.store.database import json_list
+from opencph.store import tables
+from opencph.store.database import command, json_list
 from opencph.wire.commands import (
     BatchExportCloudPhoneDataRequest,
     CommandRequest,
@@ -22,6 +24,7 @@ from opencph.wire.commands import (
 )
 from opencph.wire.errors import CphError
 from opencph.wire.object_names import ObjectName
+from opencph.wire.share_filesystems import AttachShareFilesystemRequest
 from opencph.wire.shares import ListShareAppsSnapshotQuery, PushShareAppsRequest
 
 REQUEST = "a" * 32
@@ -29,7 +32,7 @@ REQUEST = "a" * 32
 
 @pytest.fixture
 def server(world: FleetWorld) -> tuple[str, list[str]]:
-    from opencph.store import tables
+
     from opencph.store.database import Query, scalar
 
     server_id = world.serving()
@@ -96,6 +99,9 @@ def test_shared_apps_are_listed_by_pages_and_forgotten_with_their_server(world: 
     assert page() == ([("com.a.a", ["1", "2"]), ("com.b.b", ["1"])], "com.b.b")
     assert page("com.b.b") == ([("com.c.c", ["1"])], None)
     assert page(package_name="com.c.c") == ([("com.c.c", ["1"])], None)
+    with pytest.raises(CphError) as unknown:
+        page("com.nobody.gave")
+    assert unknown.value.code == "CPS.0002"
     with pytest.raises(CphError, match="does not exist"):
         list_share_apps_snapshot(
             world.fleet, world.project(), REQUEST, server_id, ListShareAppsSnapshotQuery(limit=1, marker=None, package_name=None)
@@ -123,13 +129,49 @@ def test_a_push_is_accepted_for_servers_that_are_there(world: FleetWorld, server
     [
         ("apk/com.a.a_1.0-x.tar", "1.0-x"),
         ("com.a.a.tar", "1"),
-        ("com.a.a_.tar", "1"),
+        ("apk/com.a.a_1_2.tar", "1_2"),
+        (f"com.a.a_{'v' * 32}.tar", "v" * 32),
         ("other_2.tar", "1"),
-        ("com.a.a_-1.tar", "1"),
+        ("ok.tar", "1"),
     ],
 )
 def test_the_version_is_in_the_objects_name(key: str, version: str) -> None:
     assert version_of("com.a.a", key) == version
+
+
+@pytest.mark.parametrize(
+    "key", ["com.a.a_.tar", "com.a.a_-1.tar", "com.a.a_.1.tar", f"com.a.a_{'v' * 33}.tar", "com.x.app_1.0.tar", "d/com.a.ab_1.tar"]
+)
+def test_an_object_whose_name_says_another_package_or_no_version_is_refused(
+    key: str, world: FleetWorld, server: tuple[str, list[str]]
+) -> None:
+    server_id, _ = server
+    body = PushShareAppsRequest(
+        package_name="com.a.a", pre_install_app=0, object=ObjectName("bucket", key), server_ids=(server_id,)
+    )
+    before = world.counts()["jobs"]
+    with pytest.raises(CphError) as refused:
+        push_share_apps(world.fleet, world.caller, REQUEST, body)
+    assert refused.value.code == "CPS.0135"
+    assert world.counts()["jobs"] == before
+
+
+def test_a_bare_server_is_said_to_have_no_phones(world: FleetWorld, server: tuple[str, list[str]]) -> None:
+    server_id, _ = server
+    row = world.row("servers", server_id=server_id)
+    world.set("generations", {"generation_id": row["generation_id"]}, phone_count=0)
+    with world.database.write() as tx:
+        tx.run(command(tables.phones.delete()))
+    asked = CommandRequest(command="shell", content="ls", server_ids=(server_id,))
+    (item,) = run_shell_command(world.fleet, world.caller, REQUEST, asked).jobs
+    assert (item.server_id, item.error_code, item.job_id) == (server_id, "CPS.0097", None)
+    assert f"server {server_id} has no phones" in (item.error_msg or "")
+    body = PushShareAppsRequest(
+        package_name="com.a.a", pre_install_app=0, object=ObjectName("bucket", "ok.tar"), server_ids=(server_id,)
+    )
+    assert [one.error_code for one in push_share_apps(world.fleet, world.caller, REQUEST, body).jobs] == ["CPS.0137"]
+    share = AttachShareFilesystemRequest(type="sfs_turbo", id="x", path="/", server_ids=(server_id,))
+    assert [one.error_code for one in attach_share_filesystem(world.fleet, world.caller, REQUEST, share).jobs] == ["CPS.0137"]
 
 
 def test_a_bucket_is_one_accounts(world: FleetWorld) -> None:

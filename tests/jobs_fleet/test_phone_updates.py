@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, update
 
 from jobs_fleet.memory_runtime import MemoryRuntime
 from jobs_fleet.small_world import LONG_PROPERTY, World, merged
+from opencph.fleet import speed_limits
 from opencph.fleet.ids import new_id
 from opencph.fleet.phone_updates import import_traffic, update_cloud_phone_property, update_phone_name
 from opencph.fleet.phones import show_cloud_phone_detail
@@ -103,6 +104,52 @@ def test_a_renamed_phone_knows_its_name_and_foreign_phones_are_unknown(world: Wo
         await runtime.close()
 
     asyncio.run(main())
+
+
+def test_a_name_is_one_phones_of_a_server(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            server_id, other_id = await world.bought(2)
+            first, second = world.phones(server_id)[:2]
+            for phone, name in ((second, "mine"), (second, "mine"), (world.phones(other_id)[0], "mine")):
+                update_phone_name(world.fleet, world.caller, new_id(), phone.phone_id, UpdatePhoneNameRequest(phone_name=name))
+            with pytest.raises(CphError) as error:
+                update_phone_name(world.fleet, world.caller, new_id(), first.phone_id, UpdatePhoneNameRequest(phone_name="mine"))
+            assert error.value.code == "CPS.0026" and second.phone_id in error.value.message
+            shown = show_cloud_phone_detail(world.fleet, world.caller, new_id(), first.phone_id)
+            assert shown.phone_name.endswith("-00001")
+            await world.all_ended()
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_a_download_limit_is_not_above_the_bandwidth_of_the_server(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+            phone_id = world.phones(server_id)[0].phone_id
+            (item,) = set_properties(world, phone_id, '{"com.cph.bandwidth_limit":"300001"}').jobs
+            assert item.error_code == "CPS.0164" and "at most 300000" in (item.error_msg or "")
+            for value in ("300000", "-1"):
+                (item,) = set_properties(world, phone_id, f'{{"com.cph.bandwidth_limit":"{value}"}}').jobs
+                assert (await world.ended(item.job_id or "")).status == 2
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_the_qemu_flavor_has_no_download_limit() -> None:
+    for text, bandwidth, code in (('{"com.cph.bandwidth_limit":"-1"}', 300, "CPS.0163"), ('{"com.cph.mainkeys":1}', 300, "")):
+        try:
+            speed_limits.check(text, "rx1.cp.c60.d32.e1v1.qemu", bandwidth)
+            found = ""
+        except CphError as error:
+            found = error.code
+        assert found == code
+    speed_limits.check('{"com.cph.bandwidth_limit":"99999999"}', "rx1.cp.c60.d10.e1v1", None)
 
 
 def test_the_traffic_route_is_shown_and_told(world: World) -> None:

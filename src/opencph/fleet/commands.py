@@ -14,7 +14,7 @@ from opencph.fleet.statuses import PhoneStatus
 from opencph.iam import Caller
 from opencph.jobs import NewJob
 from opencph.store import tables
-from opencph.store.database import Query, Transaction, in_list, json_list
+from opencph.store.database import Query, Transaction, in_list, json_list, scalar
 from opencph.wire.commands import CommandJob, CommandRequest, CommandResponse
 from opencph.wire.errors import CphError, shown
 
@@ -30,6 +30,13 @@ _PHONES_OF_SERVERS = Query(
     .where(tables.servers.c.project_id == bindparam("of_project"), in_list(tables.servers.c.server_id, "server_ids"))
     .order_by(tables.servers.c.seq, tables.phones.c.number),
     _Found,
+)
+
+_KNOWN: Query[str] = Query(
+    select(tables.servers.c.server_id).where(
+        tables.servers.c.project_id == bindparam("of_project"), tables.servers.c.server_id == bindparam("server_id")
+    ),
+    scalar,
 )
 
 
@@ -48,7 +55,9 @@ def named(tx: Transaction, project_id: str, body: CommandRequest) -> tuple[list[
     refused = []
     for server_id in dict.fromkeys(body.server_ids):
         if server_id not in there:
-            error = CphError("CPS.0097", f"there is no server {shown(server_id)} in this project")
+            known = tx.row(_KNOWN, of_project=project_id, server_id=server_id) is not None
+            cause = f"server {server_id} has no phones" if known else f"there is no server {shown(server_id)} in this project"
+            error = CphError("CPS.0097", cause)
             refused.append(CommandJob(server_id=server_id, error_code=error.code, error_msg=error.message))
     return [row.phone_id for row in found], refused
 

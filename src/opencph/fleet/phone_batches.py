@@ -45,6 +45,7 @@ class Phone(NamedTuple):
     server_status: int
     property: str
     custom_property: str
+    bandwidth_mbit: int | None  # of the server's public addresses
 
 
 _PHONES: Query[Phone] = Query(
@@ -57,9 +58,11 @@ _PHONES: Query[Phone] = Query(
         tables.servers.c.status,
         tables.phones.c.property,
         tables.phones.c.custom_property,
+        tables.bandwidths.c.size_mbit,
     )
     .join(tables.servers, tables.servers.c.generation_id == tables.phones.c.generation_id)  # those that serve, and no others
     .join(tables.generations, tables.generations.c.generation_id == tables.phones.c.generation_id)
+    .outerjoin(tables.bandwidths, tables.bandwidths.c.bandwidth_id == tables.generations.c.bandwidth_id)
     .where(tables.phones.c.project_id == bindparam("of_project"), in_list(tables.phones.c.phone_id, "phone_ids")),
     Phone,
 )

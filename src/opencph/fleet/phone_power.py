@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, update
 
-from opencph.fleet import Fleet
+from opencph.fleet import Fleet, speed_limits
 from opencph.fleet.images import check_usable
 from opencph.fleet.payloads import RESET_PHONE, RESTART_PHONE, STOP_PHONE, ResetPhoneJob, RestartPhoneJob, StopPhoneJob
 from opencph.fleet.phone_batches import Phone, merged, read, ready
@@ -25,7 +25,7 @@ from opencph.wire.phones import (
     RestartCloudPhoneRequest,
     StopCloudPhoneRequest,
 )
-from opencph.wire.properties import check_properties, compact
+from opencph.wire.properties import compact
 
 
 class _Wanted(NamedTuple):
@@ -151,5 +151,5 @@ def _merged(phone: Phone, wanted: _Wanted) -> tuple[str, str] | None:
     custom = "" if wanted.clear_history else phone.custom_property
     if not wanted.property:
         return old, custom
-    check_properties(wanted.property)
+    speed_limits.check(wanted.property, phone.phone_model_name, phone.bandwidth_mbit)
     return compact(merged(old, wanted.property)), custom

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from sqlalchemy import bindparam, select, update
 
-from opencph.fleet import phone_batches
+from opencph.fleet import phone_batches, speed_limits
 from opencph.fleet.payloads import UPDATE_PHONE, UpdatePhoneJob
 from opencph.fleet.phone_batches import Phone
 from opencph.fleet.statuses import ServerStatus
 from opencph.fleet.times import now_ms
 from opencph.jobs import NewJob, queue
 from opencph.store import tables
-from opencph.store.database import Query, command, in_list, json_list
+from opencph.store.database import Query, command, in_list, json_list, scalar
 from opencph.wire.errors import CphError
 from opencph.wire.phones import (
     ImportTrafficRequest,
@@ -25,7 +25,7 @@ from opencph.wire.phones import (
     UpdatePhoneNameResponse,
     UpdateProperty,
 )
-from opencph.wire.properties import PROPERTIES_MAX_BYTES, check_custom_properties, check_properties, compact
+from opencph.wire.properties import PROPERTIES_MAX_BYTES, check_custom_properties, compact
 
 if TYPE_CHECKING:
     from opencph.fleet import Fleet
@@ -43,6 +43,12 @@ _PHONE = Query(
     .join(tables.servers, tables.servers.c.generation_id == tables.phones.c.generation_id)
     .where(tables.phones.c.phone_id == bindparam("of_phone"), tables.phones.c.project_id == bindparam("of_project")),
     _Named,
+)
+_NAMESAKES: Query[str] = Query(
+    select(tables.phones.c.phone_id).where(
+        tables.phones.c.generation_id == bindparam("of_generation"), tables.phones.c.name == bindparam("wanted_name")
+    ),
+    scalar,
 )
 _SET_NAME = command(
     update(tables.phones)
@@ -64,7 +70,7 @@ _SET_TRAFFIC = command(
 def update_phone_name(
     fleet: Fleet, caller: Caller, request_id: str, phone_id: str, body: UpdatePhoneNameRequest
 ) -> UpdatePhoneNameResponse:
-    """Rename a phone (cph-api.md section 4, number 22). Names need not be unique. Raises CPS.0005.
+    """Rename a phone (cph-api.md section 4, number 22). Raises CPS.0005, and CPS.0026 for another phone's name of the same server.
 
     The answer names no job; the phone itself learns its name through one, a moment later.
     """
@@ -73,6 +79,9 @@ def update_phone_name(
         phone = tx.row(_PHONE, of_phone=phone_id, of_project=caller.project_id)
         if phone is None:
             raise CphError("CPS.0005", f"phone_id {phone_id} does not exist in this project")
+        other = next(iter(tx.rows(_NAMESAKES, of_generation=phone.generation_id, wanted_name=body.phone_name)), phone_id)
+        if other != phone_id:
+            raise CphError("CPS.0026", f"phone {other} of the same server has the name {body.phone_name}; choose another one")
         tx.run(_SET_NAME, of_phone=phone_id, new_name=body.phone_name, now=now_ms())
         if phone.server_status == ServerStatus.NORMAL:
             queue.accept(tx, [_job(caller, request_id, phone_id, phone.server_id, phone.generation_id)])
@@ -129,7 +138,7 @@ def _job(caller: Caller, request_id: str, phone_id: str, server_id: str, generat
 
 def _merged(phone: Phone, wanted: UpdateProperty) -> tuple[str, str]:
     """(property, custom_property) as they become. Raises CphError CPS.0078, CPS.0163 or CPS.0164."""
-    check_properties(wanted.property)
+    speed_limits.check(wanted.property, phone.phone_model_name, phone.bandwidth_mbit)
     check_custom_properties(wanted.custom_property)
     custom = msgspec.json.encode(wanted.custom_property).decode() if wanted.custom_property else ""
     size = len(wanted.property.encode()) + len(custom.encode())

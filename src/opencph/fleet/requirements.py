@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import bindparam, select
 from sqlalchemy.sql.elements import BindParameter
 
-from opencph.fleet import addresses, images, quotas
+from opencph.fleet import addresses, images, quotas, speed_limits
 from opencph.fleet.addresses import Subnet
 from opencph.fleet.catalogue import PhoneModel
 from opencph.fleet.generations import DedicatedBandwidth, GenerationPlan, StoredPort, Volume
@@ -162,6 +162,7 @@ def check(
         raise CphError("CPS.0157", f"server_share_data_volume is for 2.0 flavors; {body.phone_model_name!r} is a 1.0 flavor")
     wanted = bandwidth(tx, project_id, body.band_width, current_generation_id) if body.band_width else None
     eip_count = 0 if public_ip.ids else public_ip.wanted
+    speed_limits.check(body.property, body.phone_model_name, wanted.size_mbit if isinstance(wanted, DedicatedBandwidth) else None)
     return Requirements(
         phone_model_name=body.phone_model_name,
         model=model,

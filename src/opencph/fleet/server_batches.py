@@ -71,6 +71,12 @@ def accept(
     ]
 
 
+def with_phones(server: Server) -> None:
+    """Raises CphError CPS.0137 for a bare server: it has no phones to share anything with."""
+    if not server.phone_count:
+        raise CphError("CPS.0137", f"server {server.server_id} is a bare server: it has no phones")
+
+
 def _ready(server: Server | None, server_id: str, taken: set[str], not_ready: str) -> Server:
     if server is None:
         if not _SERVER_ID.fullmatch(server_id):

@@ -62,6 +62,7 @@ def _accept(
         tx.lock("placement")
 
         def job_of(server: Server, _: None) -> NewJob:
+            server_batches.with_phones(server)
             attached = tx.row(_ATTACHED, of_server=server.server_id, of_share=share_id) is not None
             if kind == DETACH_SHARE_FILESYSTEM and not attached:
                 raise CphError("CPS.0086", f"id {share_id} is not attached to server {server.server_id}")

@@ -36,7 +36,7 @@ from opencph.store import tables
 from opencph.store.database import Query, Value, json_list, scalar
 from opencph.wire.object_names import ObjectName
 
-ARCHIVE_FAULT = "CPS.0135"
+ARCHIVE_FAULT, WRONG_PATH = "CPS.0135", "CPS.0199"
 EXECUTE_MSG_BYTES = 1024
 APP_ROOTS, FILE_ROOTS = ("data",), ("data", "cache")
 
@@ -146,6 +146,8 @@ class _Shares:
         payload = msgspec.json.decode(batch.job.payload, type=ListShareFilesJob)
         server_id = batch.job.server_id or ""
         files = await asyncio.to_thread(self.fleet.database.rows, FILES, of_server=server_id)
+        if payload.path.strip("/") not in FILE_ROOTS and not any(file.path.startswith(f"{payload.path}/") for file in files):
+            raise job_failed(WRONG_PATH, f"{payload.path} is no directory of the shared storage")
         apps = await asyncio.to_thread(self.fleet.database.rows, APPS, of_server=server_id)
         used = sum(file.size for file in files)
         for app in apps:

@@ -29,7 +29,7 @@ from opencph.iam import Caller
 from opencph.jobs import NewJob
 from opencph.store import tables
 from opencph.store.database import Query, scalar
-from opencph.wire.errors import CphError
+from opencph.wire.errors import CphError, shown
 from opencph.wire.server_actions import ServerJobsResponse
 from opencph.wire.shares import (
     DeleteShareAppsRequest,
@@ -45,6 +45,8 @@ from opencph.wire.shares import (
 
 NOT_READY = "CPS.0099"
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
+_VERSION_RULE = "must be 1 to 32 letters, digits, - _ . and begin with none of - ."
+_OTHERS = re.compile(r"[A-Za-z][A-Za-z0-9]*(\.[A-Za-z0-9]+)+_")
 _SERVER: Query[str] = Query(
     select(tables.servers.c.server_id).where(
         tables.servers.c.server_id == bindparam("server_id"), tables.servers.c.project_id == bindparam("project_id")
@@ -57,6 +59,7 @@ def _accept(
     fleet: Fleet, caller: Caller, request_id: str, server_ids: Sequence[str], kind: str, payload: Callable[[], msgspec.Struct]
 ) -> ServerJobsResponse:
     def job_of(server: Server, _: None) -> NewJob:
+        server_batches.with_phones(server)
         return NewJob(
             project_id=caller.project_id,
             request_id=request_id,
@@ -75,19 +78,30 @@ def _accept(
 
 
 def version_of(package_name: str, key: str) -> str:
-    """The version in an object's name, `<package_name>_<version>.tar`; "1" for names of another form."""
+    """The version in an object's name, `<package_name>_<version>.tar`; "1" for names of another form.
+
+    Raises CphError CPS.0135 for a name of this form that is another package's, or whose version no app may have.
+    """
     name = key.rpartition("/")[2].removesuffix(".tar")
-    version = name.removeprefix(f"{package_name}_") if name.startswith(f"{package_name}_") else ""
-    return version if _VERSION.fullmatch(version) else "1"
+    if name.startswith(f"{package_name}_"):
+        version = name.removeprefix(f"{package_name}_")
+        if _VERSION.fullmatch(version) is None:
+            raise CphError("CPS.0135", f"object_path: the version {shown(version)} {_VERSION_RULE}")
+        return version
+    if _OTHERS.match(name):
+        rule = f"name it {package_name}_<version>.tar"
+        raise CphError("CPS.0135", f"object_path: {shown(name)}.tar is the name of another package than {package_name}; {rule}")
+    return "1"
 
 
 def push_share_apps(fleet: Fleet, caller: Caller, request_id: str, body: PushShareAppsRequest) -> ServerJobsResponse:
-    """A job per server: its shared storage gets the app, and every phone of it too."""
+    """A job per server: its shared storage gets the app, and every phone of it too. Raises CPS.0135 for the object's name."""
+    version = version_of(body.package_name, body.object.key)
 
     def payload() -> PushShareAppJob:
         return PushShareAppJob(
             package_name=body.package_name,
-            version=version_of(body.package_name, body.object.key),
+            version=version,
             pre_install=body.pre_install_app,
             bucket=body.object.bucket,
             key=body.object.key,
@@ -137,6 +151,8 @@ def list_share_apps_snapshot(
         if tx.row(_SERVER, server_id=server_id, project_id=caller.project_id) is None:
             raise CphError("CPS.0015", f"server_id {server_id} does not exist in this project")
         rows = tx.rows(APPS, of_server=server_id)
+    if query.marker is not None and query.marker not in {row.package_name for row in rows}:
+        raise CphError("CPS.0002", f"marker {shown(query.marker)} is unknown; take it from page_info.next_marker")
     versions: dict[str, list[str]] = {}
     for row in rows:
         if query.package_name in (None, row.package_name) and (query.marker is None or row.package_name > query.marker):

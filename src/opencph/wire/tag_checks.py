@@ -74,14 +74,14 @@ def _value(item: Fields, *, mandatory: bool) -> str:
     if not mandatory and item.values.get("value") in (None, ""):
         return ""
     value = item.text("value", BAD_TAG, max_characters=VALUE_MAX_CHARACTERS)
+    if value != value.strip():
+        raise CphError(BAD_TAG, f"{item.name('value')} {shown(value)} must not begin or end with a space")
     _check_characters(value, item.name("value"))
     return value
 
 
 def _check_characters(text: str, field: str) -> None:
-    """Letters and digits of any language (with their marks), space and a few signs; no space at either end."""
-    if text != text.strip():
-        raise CphError(BAD_TAG, f"{field} {shown(text)} must not begin or end with a space")
+    """Letters and digits of any language (with their marks), space and a few signs."""
     for character in text:
         if character not in _MARKS and unicodedata.category(character)[0] not in "LNM":
             allowed = f"only letters and digits of any language, {_MARKS_IN_WORDS} are allowed"
