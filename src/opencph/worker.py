@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from opencph import objects
 from opencph.fleet import (
     Fleet,
     command_jobs,
@@ -177,3 +178,4 @@ def _retention(fleet: Fleet) -> None:
     delete_finished(fleet.database, fleet.settings.job_retention_days)
     audit.delete_old(fleet.database, fleet.settings.audit_retention_days)
     findings.delete_old(fleet.database, fleet.settings.job_retention_days)
+    objects.sweep(objects.spool_of(fleet.settings))

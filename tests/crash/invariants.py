@@ -210,7 +210,7 @@ def _unfinished(site: Site) -> Iterable[Path]:
         yield path
     spool = site.store.spool
     for path in spool.rglob("*") if spool.exists() else ():
-        if path.is_file() and not path.name.startswith(tuple(f"{process.pid}-" for process in site.processes())):
+        if path.is_file():
             yield path
     for phone in (site.data / "builtin").glob("*/phones/*/data"):
         for pattern in ("local/tmp/*.apk*", "local/tmp/.cph/*", "app/*.tmp", "**/.*.part", "**/.upload*"):

@@ -7,9 +7,11 @@ committed, or never.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
@@ -109,14 +111,20 @@ class ObjectStore(Protocol):
         ...
 
 
+def spool_of(settings: Settings) -> Path:
+    """Where contents wait on their way into the store, or out of it."""
+    if settings.objects.startswith("s3://"):
+        return settings.data / "spool"
+    return (Path(settings.objects).expanduser() if settings.objects else settings.data / "objects") / ".spool"
+
+
 def open_store(settings: Settings) -> ObjectStore:
     """The store of the setting `objects`. Raises SettingsError when it cannot be used."""
-    spool = settings.data / "spool"
+    spool = spool_of(settings)
     if not settings.objects.startswith("s3://"):
         from opencph.objects.local import LocalStore
 
-        directory = Path(settings.objects).expanduser() if settings.objects else settings.data / "objects"
-        return LocalStore(directory, directory / ".spool")
+        return LocalStore(spool.parent, spool)
     try:
         from opencph.objects.s3 import S3Store
     except ModuleNotFoundError as error:
@@ -128,9 +136,33 @@ def spooled(store: ObjectStore) -> IO[bytes]:
     """A new file for contents on their way into the store (or out of it); gone when it is closed without having been put."""
     try:
         store.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return tempfile.NamedTemporaryFile(dir=store.spool, prefix=f"{os.getpid()}-")
+        with _turn(store.spool, fcntl.LOCK_SH):
+            file = tempfile.NamedTemporaryFile(dir=store.spool, prefix=f"{os.getpid()}-")  # noqa: SIM115 (the caller closes it)
+            fcntl.flock(file, fcntl.LOCK_SH)  # for as long as it is open: whose process died is nobody's, see `sweep`
+        return file
     except OSError as error:
         raise disk_error(error) from error
+
+
+def sweep(spool: Path) -> None:
+    """Delete what processes that died have left half-way. What is open anywhere on this machine stays. Blocks."""
+    with suppress(OSError), _turn(spool, fcntl.LOCK_EX):
+        for path in spool.iterdir():
+            if path.is_file():
+                with suppress(OSError), path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+
+
+@contextmanager
+def _turn(spool: Path, kind: int) -> Iterator[None]:
+    """Between making a file and locking it nobody may sweep: the lock of the directory itself."""
+    directory = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, kind)
+        yield
+    finally:
+        os.close(directory)
 
 
 def disk_error(error: OSError) -> ObjectError:

@@ -11,16 +11,14 @@ import fcntl
 import json
 import os
 import stat
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from opencph.objects import ALWAYS, NO_KEY, PIECE_BYTES, REFUSED, Condition, ObjectError, ObjectInfo, disk_error
+from opencph.objects import ALWAYS, NO_KEY, PIECE_BYTES, REFUSED, Condition, ObjectError, ObjectInfo, disk_error, sweep
 
 KEY_BYTES_MAX = 1024
-STALE_SPOOL_SECONDS = 24 * 3600.0
 _ATTRIBUTE = "user.opencph"
 _ODD = {"": "%", ".": "%2E", "..": "%2E%2E"}
 _EVEN = {value: key for key, value in _ODD.items()}
@@ -32,7 +30,7 @@ class LocalStore:
     def __init__(self, directory: Path, spool: Path) -> None:
         self.directory = directory
         self.spool = spool
-        self._sweep()
+        sweep(spool)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         try:
@@ -210,13 +208,6 @@ class LocalStore:
                     info = path.lstat()
                     if stat.S_ISREG(info.st_mode):
                         yield key, path, info
-
-    def _sweep(self) -> None:
-        """Forget uploads that nobody finished."""
-        with suppress(OSError):
-            for path in self.spool.iterdir():
-                if path.is_file() and path.lstat().st_mtime < time.time() - STALE_SPOOL_SECONDS:
-                    path.unlink()
 
 
 def _missing(key: str) -> ObjectError:

@@ -15,7 +15,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store as Bucket
 
-from opencph.objects import ALWAYS, AWAY, NO_KEY, NOT_MET, PIECE_BYTES, Condition, ObjectError, ObjectInfo, spooled
+from opencph.objects import ALWAYS, AWAY, NO_KEY, NOT_MET, PIECE_BYTES, Condition, ObjectError, ObjectInfo, spooled, sweep
 
 LIST_PIECE = 1000
 CLIENT_TIMEOUT = "300s"
@@ -30,6 +30,7 @@ class S3Store:
         self._place = url.removeprefix("s3://").strip("/")
         self._endpoint = endpoint
         self.spool = spool
+        sweep(spool)
         self._buckets: dict[str, Bucket] = {}
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
