@@ -12,26 +12,15 @@ import sys
 from pathlib import Path
 
 import psutil
-from sqlalchemy import bindparam, select
 
 from jobs_fleet.small_world import World, eventually
 from opencph.adb.client import connect
 from opencph.fleet.adb_check import silent_phones
 from opencph.runtimes import ADB_PORT, GenerationInventory
 from opencph.runtimes.builtin import BuiltinRuntime
-from opencph.store import tables
-from opencph.store.database import Query, scalar
 
 PROGRAM = Path(__file__).with_name("worker_process.py")
 DEATH_SECONDS = 30.0
-
-_NEW_PHONE_IPS: Query[str] = Query(
-    select(tables.phones.c.phone_ip)
-    .join(tables.generations, tables.generations.c.generation_id == tables.phones.c.generation_id)
-    .where(tables.generations.c.server_id == bindparam("server_id"), tables.generations.c.state == "building")
-    .order_by(tables.phones.c.number),
-    scalar,
-)
 
 
 class Installation:
@@ -134,11 +123,6 @@ class Installation:
         assert holder is not None, f"generation {generation_id} has no host"
         os.kill(holder, signal.SIGKILL)
         psutil.wait_procs([psutil.Process(holder)] if psutil.pid_exists(holder) else [], timeout=5)
-
-    def new_phone_ips(self, server_id: str) -> list[str]:
-        """The addresses of the phones that a change is about to make."""
-        with self.world.database.read() as tx:
-            return tx.rows(_NEW_PHONE_IPS, server_id=server_id)
 
     def push(self, ip: str, data: bytes, path: str) -> None:
         """Put a file on a phone, through ADB."""
