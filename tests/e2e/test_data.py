@@ -21,6 +21,7 @@ from opencph.testing import opencph_up, purchase
 
 WAIT_SECONDS = 60.0
 DIRECTORY = "/data/media/0/x"
+AOSP_9 = "23100120231110f004101b21000004c5"
 
 
 class Ended(NamedTuple):
@@ -83,6 +84,13 @@ class User:
     def push(self, content: str, *phone_ids: str) -> list[Ended]:
         body = sdk.PushFileRequestBody(command="push", content=content, phone_ids=list(phone_ids))
         return self.ended(self.cph.push_file(sdk.PushFileRequest(body=body)))
+
+    def restored(self, phone_id: str, object_path: str) -> Ended:
+        """How the restore of an object of the bucket ended."""
+        info = {"phone_id": phone_id, "bucket_name": "files", "object_path": object_path}
+        body = sdk.BatchImportCloudPhoneDataRequestBody(restore_infos=[info])
+        (done,) = self.ended(self.cph.batch_import_cloud_phone_data(sdk.BatchImportCloudPhoneDataRequest(body=body)))
+        return done
 
     def upload(self, key: str, *members: tuple[str, bytes, str | bytes]) -> str:
         """An archive of (name, type, contents or target) in the object store."""
@@ -168,11 +176,76 @@ def test_an_archive_is_pushed_to_the_root_of_phones(user: User) -> None:
 def test_a_harmful_archive_is_refused_and_the_phone_stays_as_it_is(user: User, member: tuple[str, bytes, Any], words: str) -> None:
     phone_id = user.phones[2]
     name = user.upload("bad.tar", ("data/media/0/before", tarfile.REGTYPE, b"x"), member)
-    before = user.text("find /data /cache", phone_id)
+    before = user.text("find /data /cache | grep -v /.cph", phone_id)
     (failed,) = user.push(name, phone_id)
     assert (failed.status, failed.error_code) == (-1, "CPS.0118")
     assert words in (failed.error_msg or "")
-    assert user.text("find /data /cache", phone_id) == before
+    assert user.text("find /data /cache | grep -v /.cph", phone_id) == before
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        (("system/x", tarfile.REGTYPE, b"x"), "/system/x: "),
+        (("mnt/x.txt", tarfile.REGTYPE, b"x"), "/mnt/x.txt: "),
+        (("data/local", tarfile.REGTYPE, b"x"), "/data/local: it is a directory in the phone"),
+        (("data/local/tmp/a-file/below", tarfile.REGTYPE, b"x"), "/data/local/tmp/a-file is no directory in the phone"),
+    ],
+)
+def test_a_push_that_cannot_be_whole_changes_nothing(user: User, member: tuple[str, bytes, Any], words: str) -> None:
+    phone_id = user.phones[2]
+    assert [one.status for one in user.push(user.upload("f.tar", ("data/local/tmp/a-file", tarfile.REGTYPE, b"x")), phone_id)] == [
+        2
+    ]
+    name = user.upload("mixed.tar", ("data/mixed.txt", tarfile.REGTYPE, b"x"), ("data/new/dir", tarfile.DIRTYPE, b""), member)
+    before = user.text("find /data /cache | grep -v /.cph", phone_id)
+    (failed,) = user.push(name, phone_id)
+    assert (failed.status, failed.error_code) == (-1, "CPS.0191")
+    assert (failed.error_msg or "").startswith("Run command failed. ") and words in (failed.error_msg or ""), failed
+    assert user.text("find /data /cache | grep -v /.cph", phone_id) == before
+
+
+def test_links_that_no_restore_takes_are_left_out_of_an_export_and_named(user: User) -> None:
+    one, other = user.phones[3], user.phones[4]
+    user.text("mkdir -p /data/local/tmp/links/deep", one)
+    user.push(
+        user.upload(
+            "l.tar", ("data/local/tmp/links/good", tarfile.SYMTYPE, "deep"), ("data/local/tmp/links/f", tarfile.REGTYPE, b"x")
+        ),
+        one,
+    )
+    user.text("ln -s /system /data/local/tmp/links/lk", one)
+    info = {"phone_id": one, "include_files": ["/data/local/tmp/links"], "bucket_name": "files", "object_path": "out/links.tar"}
+    body = sdk.BatchExportCloudPhoneDataRequestBody(storage_infos=[info])
+    (exported,) = user.ended(user.cph.batch_export_cloud_phone_data(sdk.BatchExportCloudPhoneDataRequest(body=body)))
+    assert exported.status == 2, exported
+    assert (exported.execute_msg or "").startswith("1 left out: '/data/local/tmp/links/lk' is a link to")
+    assert user.restored(other, "out/links.tar")[:2] == (2, None)
+    assert sorted(user.text("ls /data/local/tmp/links", other).split()) == ["deep", "f", "good"]
+
+
+def test_data_of_a_newer_system_is_not_restored_to_an_older_one(user: User) -> None:
+    newer, older = user.phones[3], user.phones[5]
+    user.text("touch /data/local/tmp/newer", newer)
+    info = {"phone_id": newer, "include_files": ["/data/local/tmp/newer"], "bucket_name": "files", "object_path": "out/newer.tar"}
+    body = sdk.BatchExportCloudPhoneDataRequestBody(storage_infos=[info])
+    assert [
+        done.status for done in user.ended(user.cph.batch_export_cloud_phone_data(sdk.BatchExportCloudPhoneDataRequest(body=body)))
+    ] == [2]
+    detail = user.cph.show_cloud_phone_detail(sdk.ShowCloudPhoneDetailRequest(phone_id=newer))
+    assert detail.image_version == "AOSP 11.0"
+    restart = sdk.RestartCloudPhoneRequestBody(image_id=AOSP_9, phones=[{"phone_id": older}])
+    assert [done.status for done in user.ended(user.cph.restart_cloud_phone(sdk.RestartCloudPhoneRequest(body=restart)))] == [2]
+    refused = user.restored(older, "out/newer.tar")
+    assert (refused.status, refused.error_code) == (-1, "CPS.0171")
+    assert "AOSP 11.0" in (refused.error_msg or "") and "AOSP 9.0" in (refused.error_msg or "")
+    assert user.text("ls /data/local/tmp", older) == ""
+    info |= {"phone_id": older, "include_files": ["/data/local"], "object_path": "out/older.tar"}
+    body = sdk.BatchExportCloudPhoneDataRequestBody(storage_infos=[info])
+    assert [
+        done.status for done in user.ended(user.cph.batch_export_cloud_phone_data(sdk.BatchExportCloudPhoneDataRequest(body=body)))
+    ] == [2]
+    assert user.restored(newer, "out/older.tar").status == 2
 
 
 def test_apps_are_installed_whole_and_in_parts_and_removed(user: User) -> None:
