@@ -36,6 +36,8 @@ REACH_SECONDS = 30.0
 DURING_SECONDS_MAX = 0.3
 DURING = "during"
 GENTLE = ("api", "worker", "gateway")
+#: victims that have no part in what a step does: one scenario to come to it is enough
+ONCE_EACH = ("api", "gateway")
 
 
 class Case(NamedTuple):
@@ -77,12 +79,14 @@ def all_cases(kinds_wanted: Iterable[str], databases: Iterable[str], victims: Se
             raise ViolationError(f"kind {name} has no crash scenario: add one to tests/crash/scenarios.py or scenarios_data.py")
         if undo_points([kind]) and not any(one.fails for one in SCENARIOS[name]):
             raise ViolationError(f"kind {name} is undone when it fails, and has no crash scenario that fails: add one")
+        firsts = {next(one for one in SCENARIOS[name] if one.fails == fails) for fails in {one.fails for one in SCENARIOS[name]}}
         for scenario in SCENARIOS[name]:
             undone = scenario.fails and bool(undo_points([kind]))
             for point in points_of(kind, fails=undone):
                 if scenario.fails and not undone and point.split(":")[1] != kind.steps[0].name:
                     continue  # what fails in its first step comes to no other
-                found += [Case(database, scenario.__name__, point, victim, seed) for database in databases for victim in victims]
+                of = [victim for victim in victims if victim not in ONCE_EACH or scenario in firsts]
+                found += [Case(database, scenario.__name__, point, victim, seed) for database in databases for victim in of]
     return found
 
 
