@@ -10,6 +10,8 @@ import pytest
 from apk_maker import apk
 from handset.one_phone import Pair, dial, running
 from opencph.adb.client import Connection
+from opencph.handset import packages
+from opencph.handset.phone import Phone
 
 APK = "/data/local/tmp/a.apk"
 
@@ -48,6 +50,29 @@ def test_versions_go_up_and_down_only_when_asked(home: Path) -> None:
             listed = (await adb.shell("pm list packages -3 -f --show-versioncode")).stdout.decode()
             assert listed.count("package:") == 1 and "=com.myapp.test versionCode:4" in listed
             assert len((await adb.shell("ls /data/app")).stdout.split()) == 1
+
+    asyncio.run(main())
+
+
+def test_phones_of_a_host_read_the_same_app_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings: list[int] = []
+    read = packages._read_apk
+
+    async def count(phone: Phone, fd: int) -> packages.Read:
+        readings.append(fd)
+        return await read(phone, fd)
+
+    monkeypatch.setattr(packages, "_read_apk", count)
+
+    async def main() -> None:
+        async with running(home / "one") as one, running(home / "two") as two, await dial(one) as adb, await dial(two) as other:
+            data = apk("com.read.once", filling=1234)
+            assert await _install(adb, data) == "Success"
+            assert await _install(other, data) == "Success"
+            assert await _install(other, data, "-r") == "Success"
+            assert len(readings) == 1
+            assert await _install(other, apk("com.read.once", version_code=9), "-r") == "Success"
+            assert len(readings) == 2
 
     asyncio.run(main())
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import re
 import stat
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 APPS = "/data/app"
 ABOUT = ".about.json"
 READ_SECONDS = 30.0
+READINGS_MAX = 32  # with an icon of some 50 KB each
 READERS_AT_ONCE = 2  # of a host: each may take as much memory as `apk` allows itself
 PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
 CODE = re.compile(r"INSTALL_[A-Z_]{1,64}")
@@ -147,19 +150,30 @@ async def _package_in(phone: Phone, directory: str) -> Package | None:
 
 
 _READERS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_READINGS: OrderedDict[tuple[str, int], Read] = OrderedDict()  # by SHA-256 and SDK level; those used last at the end
 
 
 async def read_apk(phone: Phone, path: str) -> Read:
-    """The metadata of an APK in the phone. Raises InstallError."""
-    async with _READERS.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(READERS_AT_ONCE)):
-        return await _read_apk(phone, path)
-
-
-async def _read_apk(phone: Phone, path: str) -> Read:
+    """The metadata of an APK in the phone; the phones of a host that have the same file read it once. Raises InstallError."""
     try:
         fd = phone.files.open_read(path)
     except OSError as error:
         raise InstallError("INSTALL_FAILED_INVALID_URI", f"{path}: {error.strerror}") from error
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        async with _READERS.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(READERS_AT_ONCE)):
+            digest = await asyncio.to_thread(hashlib.file_digest, file, "sha256")
+            of = (digest.hexdigest(), sdk_level(phone))
+            if of not in _READINGS:
+                file.seek(0)
+                _READINGS[of] = await _read_apk(phone, os.dup(fd))
+            _READINGS.move_to_end(of)
+            while len(_READINGS) > READINGS_MAX:
+                _READINGS.popitem(last=False)
+            return _READINGS[of]
+
+
+async def _read_apk(phone: Phone, fd: int) -> Read:
+    """What the reader says of an open file, which is closed then."""
     try:
         reader = await asyncio.create_subprocess_exec(
             sys.executable,
