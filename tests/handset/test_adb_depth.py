@@ -51,7 +51,7 @@ def test_a_peer_of_either_kind_gets_its_bytes(newer: Pair, home: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
 
 
-@pytest.mark.parametrize("algorithm", ["lz4", "brotli"])
+@pytest.mark.parametrize("algorithm", ["lz4", "brotli", "zstd"])
 def test_compressed_files_survive_the_round_trip(newer: Pair, home: Path, algorithm: str) -> None:
     folder = home / "folder"
     folder.mkdir()

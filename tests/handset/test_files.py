@@ -179,7 +179,10 @@ def test_version_two_of_every_request_works(home: Path) -> None:
         (wire.request(wire.SEND, b"/data/x"), b"missing ,"),
         (wire.request(wire.SEND, b"/data/x,33188") + wire.REQUEST.pack(wire.DATA, 65537), b"oversize"),
         (wire.request(wire.SEND, b"/data/x,33188") + wire.REQUEST.pack(b"JUNK", 1), b"invalid data message"),
-        (wire.request(wire.SND2, b"/data/x") + wire.SEND_V2_SETUP.pack(wire.SND2, 33188, wire.FLAG_ZSTD), b"compression"),
+        (
+            wire.request(wire.SND2, b"/data/x") + wire.SEND_V2_SETUP.pack(wire.SND2, 33188, wire.FLAG_ZSTD | wire.FLAG_LZ4),
+            b"compression",
+        ),
     ],
 )
 def test_broken_requests_get_their_reason(home: Path, request_bytes: bytes, answer: bytes) -> None:

@@ -1,12 +1,13 @@
-"""The compressions of the file service: which of them this machine offers, and streams of each. Needs the extra `compression`.
+"""The compressions of the file service: which of them this machine offers, and streams of each. Two need the extra `compression`.
 
-No library is imported before a peer asks for it; what is not installed is not offered. zstd is left out: its library cannot be
-told how much may come out at once, and stock adb would choose it always, which halves the speed on the same machine.
+No library is imported before a peer asks for it; what is not installed is not offered. zstd is there for who names it and
+not offered: stock adb would choose it always, which halves the speed on the same machine.
 """
 
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -17,6 +18,8 @@ from opencph.adb import sync_protocol as wire
 
 OUTPUT_BYTES = 1024 * 1024  # at most so much comes out of a decoder at once
 _LIBRARIES = {wire.FLAG_BROTLI: ("brotli", "brotli"), wire.FLAG_LZ4: ("lz4", "lz4.frame")}
+_ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+ZSTD_WINDOW_LOG_MAX = 23  # 8 MiB, what every decoder must support
 COMPRESSIONS = wire.FLAG_BROTLI | wire.FLAG_LZ4 | wire.FLAG_ZSTD
 
 
@@ -56,6 +59,8 @@ def offered() -> dict[int, str]:
 
 
 def _library(flag: int) -> Any:
+    if flag == wire.FLAG_ZSTD:
+        return import_module(_ZSTD)
     if flag not in offered():
         raise OSError(errno.EOPNOTSUPP, "this compression is not offered by this phone")
     return import_module(_LIBRARIES[flag][1])
@@ -66,6 +71,8 @@ def encoder(flag: int) -> Encoder:
     library = _library(flag)
     if flag == wire.FLAG_BROTLI:
         return _Brotli(library.Compressor(quality=1))
+    if flag == wire.FLAG_ZSTD:
+        return _Zstd(library.ZstdCompressor(level=1))
     return _Lz4(library.LZ4FrameCompressor())
 
 
@@ -74,6 +81,9 @@ def decoder(flag: int) -> Decoder:
     library = _library(flag)
     if flag == wire.FLAG_BROTLI:
         return _BrotliDecoder(library.Decompressor(), library.error)
+    if flag == wire.FLAG_ZSTD:
+        options = {library.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
+        return _ZstdDecoder(library.ZstdDecompressor(options=options), library.ZstdError)
     return _Lz4Decoder(library.LZ4FrameDecompressor())
 
 
@@ -86,6 +96,17 @@ class _Brotli:
 
     def end(self) -> bytes:
         return bytes(self._compressor.finish())
+
+
+class _Zstd:
+    def __init__(self, compressor: Any) -> None:
+        self._compressor = compressor
+
+    def encode(self, data: memoryview) -> bytes:
+        return bytes(self._compressor.compress(data))
+
+    def end(self) -> bytes:
+        return bytes(self._compressor.flush())
 
 
 class _Lz4:
@@ -138,6 +159,25 @@ class _Lz4Decoder:
                 rest = b""
                 yield piece
         except (RuntimeError, EOFError, ValueError) as error:
+            raise _damaged(error) from None
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._decompressor.eof)
+
+
+class _ZstdDecoder:
+    def __init__(self, decompressor: Any, error: type[Exception]) -> None:
+        self._decompressor, self._error = decompressor, error
+
+    def decode(self, data: memoryview) -> Iterator[bytes]:
+        rest = bytes(data)
+        try:
+            while rest or not (self._decompressor.needs_input or self._decompressor.eof):
+                piece = self._decompressor.decompress(rest, max_length=OUTPUT_BYTES)
+                rest = b""
+                yield piece
+        except (self._error, EOFError) as error:
             raise _damaged(error) from None
 
     @property

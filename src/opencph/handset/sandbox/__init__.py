@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 
 from opencph.handset.config import HandsetError
 from opencph.handset.owner import with_real_uid
-from opencph.handset.sandbox import cgroups, link
+from opencph.handset.sandbox import cgroups, facts, link
 from opencph.handset.sandbox.bridge import BRIDGE_NAME, Bridge
 from opencph.handset.sandbox.image import find, system_image
-from opencph.handset.sandbox.layout import INIT, arguments, binds, environment
-from opencph.handset.sandbox.spawner import Create, Sockets, Spawn
+from opencph.handset.sandbox.layout import INIT, arguments, binds, clocks, environment, writable
+from opencph.handset.sandbox.messages import Create, Sockets, Spawn
 from opencph.handset.sandbox.writers import Writers
 from opencph.handset.trees import TooDeepError, Usage, measure
 
@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 
 PROCESSES_MAX = 512
 OPEN_FILES_MAX = 1024
-MEMORY_MIN_BYTES = 256 * 1024 * 1024  # of address space: what a shell needs to start at all
 PIPE_BYTES = 256 * 1024
 WATCH_SECONDS = 0.25
 WATCH_SCARCE_SECONDS = 0.05  # while something runs and the disk is nearly full
 SCARCE_BYTES = 1024 * 1024 * 1024
+FACTS_SECONDS = 1.0  # how old /proc/meminfo may be while something runs
 CREATE_SECONDS = 20.0
 
 __all__ = ["Process", "Sandbox", "missing"]
@@ -163,10 +163,12 @@ class Sandbox:
         phone.files.ensure()
         sandbox = cls(phone, root, idle_seconds)
         try:
-            memory = max(phone.config.memory_bytes, MEMORY_MIN_BYTES)
-            sandbox._group = cgroups.make(memory, PROCESSES_MAX)
+            sandbox._group = cgroups.make(facts.memory_bytes(phone), PROCESSES_MAX)
             groups = sandbox._group.procs if sandbox._group is not None else []
-            request = Create(sandbox._number, str(bwrap), arguments(root), binds(phone), INIT, phone.files.owner, groups)
+            facts.write(phone, sandbox._group, [])
+            request = Create(
+                sandbox._number, str(bwrap), arguments(root), binds(phone), INIT, phone.files.owner, groups, clocks(phone)
+            )
             async with asyncio.timeout(CREATE_SECONDS):
                 sandbox.init_pid = await sandbox._link.create(request, sandbox._on_gone)
                 listening = await sandbox._link.socket(Sockets(sandbox._number, sandbox._link.number(), "listen", BRIDGE_NAME))
@@ -174,6 +176,7 @@ class Sandbox:
             sandbox._link.destroy(sandbox._number)
             link.release(sandbox)
             sandbox._drop_group()
+            facts.remove(phone)
             if isinstance(error, TimeoutError):
                 raise HandsetError(errno.ETIMEDOUT, f"no shell on this phone: no sandbox within {CREATE_SECONDS:g} s") from None
             if isinstance(error, HandsetError):
@@ -208,6 +211,7 @@ class Sandbox:
             self._watcher.cancel()
         link.release(self)
         self._drop_group()
+        facts.remove(self._phone)
 
     def _drop_group(self) -> None:
         group, self._group = self._group, None
@@ -224,7 +228,8 @@ class Sandbox:
 
     async def spawn(self, argv: list[str], *, pty: bool = False, term: str = "dumb", merge: bool = False) -> Process:
         """Start a process; `merge` sends its stderr where stdout goes. Raises HandsetError."""
-        request = Spawn(self._number, self._link.number(), argv, environment(self.root, term), pty, self._limits())
+        number, limits = self._link.number(), self._limits()
+        request = Spawn(self._number, number, argv, environment(self.root, term), pty, limits, writable(self._phone))
         ours: list[int] = []
         theirs: list[int] = []
         if not pty:
@@ -266,11 +271,10 @@ class Sandbox:
         self._processes.discard(process)
 
     def _limits(self) -> dict[int, int]:
-        memory = max(self._phone.config.memory_bytes, MEMORY_MIN_BYTES)
         return {
             resource.RLIMIT_FSIZE: self._phone.disk.file_size_limit(),
             resource.RLIMIT_NPROC: PROCESSES_MAX,
-            resource.RLIMIT_AS: memory,
+            resource.RLIMIT_AS: facts.memory_bytes(self._phone),
             resource.RLIMIT_NOFILE: OPEN_FILES_MAX,
             resource.RLIMIT_CORE: 0,
         }
@@ -340,6 +344,7 @@ class Sandbox:
         loop = asyncio.get_running_loop()
         disk = self._phone.disk
         last_busy = loop.time()
+        told = 0.0
         pause, rest = WATCH_SECONDS, WATCH_SCARCE_SECONDS
         while True:
             with contextlib.suppress(TimeoutError):
@@ -362,8 +367,15 @@ class Sandbox:
             disk.counted(usage)
             try:
                 self._apply_size_limits()
+                if loop.time() - told >= FACTS_SECONDS:
+                    told = loop.time()
+                    facts.write(self._phone, self._group, self._pids())
             except OSError as error:
-                log.warning("phone %s: cannot keep its processes to the disk's size: %s", self._phone.config.phone_id, error)
+                log.warning(
+                    "phone %s: cannot keep its processes to the disk's size, or tell its memory: %s",
+                    self._phone.config.phone_id,
+                    error,
+                )
             scarce = busy and disk.remaining() < SCARCE_BYTES
             rest = max(WATCH_SCARCE_SECONDS, 8 * (loop.time() - started))
             pause = rest if scarce else max(WATCH_SECONDS, rest)

@@ -31,6 +31,17 @@ class Group:
         """Write 0 into each of these to join."""
         return [str(directory / "cgroup.procs") for directory in self._directories]
 
+    def memory(self) -> tuple[int, int]:
+        """Bytes that its processes use, and how many of these are cached files; (0, 0) when it is not known."""
+        for directory in self._directories:
+            for name in ("memory.current", "memory.usage_in_bytes"):
+                with contextlib.suppress(OSError, ValueError):
+                    used = int((directory / name).read_text())
+                    lines = (line.split() for line in (directory / "memory.stat").read_text().splitlines())
+                    facts = {words[0]: int(words[1]) for words in lines if len(words) == 2}
+                    return used, facts.get("file", facts.get("cache", 0))
+        return 0, 0
+
     def remove(self) -> None:
         """Delete them; what died a moment ago may still be counted. What stays is empty and harmless."""
         deadline = time.monotonic() + REMOVE_SECONDS

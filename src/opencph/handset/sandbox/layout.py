@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opencph.handset.sandbox import facts
 from opencph.handset.sandbox.image import BIN, PYTHON, Interpreter, system_image
-from opencph.handset.sandbox.spawner import Bind
+from opencph.handset.sandbox.messages import Bind
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
@@ -17,6 +19,31 @@ _MKSHRC = b"""if [ "$USER" = root ]; then PS1='${HOSTNAME}:${PWD} # '; else PS1=
 """
 #: the C library's own UTF-8 locale, where a machine has it as files: without it `ls` shows "?" for names that are not ASCII
 _LOCALES = ("/usr/lib/locale/C.utf8", "/usr/lib/locale/C.UTF-8")
+#: toybox asks the kernel, which tells the machine's memory; this one reads the phone's /proc/meminfo, and prints what toybox prints
+_FREE = b"""#!/system/bin/sh
+unit=1024 shift=1
+case $1 in
+""|-b) shift=0;;
+-k) ;;
+-m) unit=1048576;;
+-g) unit=1073741824;;
+-t) unit=1099511627776;;
+*) echo "usage: free [-bkmgt]" >&2; exit 1;;
+esac
+[ $shift = 0 ] && unit=1
+exec awk -v unit=$unit '
+{ kb[$1] = $2 }
+function in_units(name) { return sprintf("%.0f", int(kb[name ":"] * 1024 / unit)) }
+END {
+  used = kb["MemTotal:"] - kb["MemFree:"]; kb["Used:"] = used; kb["Own:"] = used - kb["Cached:"]; kb["Rest:"] = kb["MemAvailable:"]
+  kb["SwapUsed:"] = kb["SwapTotal:"] - kb["SwapFree:"]
+  printf "\\t\\ttotal        used        free      shared     buffers\\n"
+  printf "Mem:%17s%12s%12s", in_units("MemTotal"), in_units("Used"), in_units("MemFree")
+  printf "%12s%12s\\n", in_units("Shmem"), in_units("Buffers")
+  printf "-/+ buffers/cache:%15s%12s\\n", in_units("Own"), in_units("Rest")
+  printf "Swap:%16s%12s%12s\\n", in_units("SwapTotal"), in_units("SwapUsed"), in_units("SwapFree")
+}' /proc/meminfo
+"""
 INIT = [f"{BIN}/sh", "-c", "echo; exec cat"]
 
 
@@ -47,6 +74,21 @@ def arguments(root: bool) -> list[str]:
     ]
 
 
+def clocks(phone: Phone) -> str:
+    """For a time namespace: the clocks that count from the machine's boot count from the phone's. Lines of timens_offsets."""
+    up = int(phone.uptime * 1e9)
+    lines = ""
+    for name, clock in (("monotonic", time.CLOCK_MONOTONIC), ("boottime", time.CLOCK_BOOTTIME)):
+        seconds, nanoseconds = divmod(up - time.clock_gettime_ns(clock), 1_000_000_000)
+        lines += f"{name} {seconds} {nanoseconds}\n"
+    return lines
+
+
+def writable(phone: Phone) -> list[str]:
+    """Where a phone's programs may change files."""
+    return ["/data", "/cache", *(f"/mnt/sfs_turbo/{name}" for name in phone.config.real_shares())]
+
+
 def binds(phone: Phone) -> list[Bind]:
     """The file system of a phone, in the order in which bubblewrap makes it."""
     image = system_image()
@@ -58,8 +100,8 @@ def binds(phone: Phone) -> list[Bind]:
     for locale in locales:
         directories.update(str(parent) for parent in Path(locale).parents if str(parent) != "/")
     lines = [Bind("dir", name, mode=0o755) for name in sorted(directories)]
-    lines += [Bind("ro-bind", f"{BIN}/{name}", str(path)) for name, path in image.programs.items()]
-    lines += [Bind("symlink", f"{BIN}/{name}", target) for name, target in image.links.items()]
+    lines += [Bind("ro-bind", f"{BIN}/{name}", str(path)) for name, path in image.programs.items() if name != "free"]
+    lines += [Bind("symlink", f"{BIN}/{name}", target) for name, target in image.links.items() if name != "free"]
     lines += [Bind("ro-bind", library, library) for library in image.libraries]
     lines += [Bind("ro-bind", locale, locale) for locale in locales]
     if image.needs_linker_cache and Path("/etc/ld.so.cache").exists():
@@ -71,6 +113,7 @@ def binds(phone: Phone) -> list[Bind]:
         Bind("data", "/system/etc/passwd", data=b"root:x:0:0::/:/system/bin/sh\nshell:x:2000:2000::/:/system/bin/sh\n"),
         Bind("data", "/system/etc/group", data=b"root:x:0:\nshell:x:2000:\n"),
         Bind("data", "/system/etc/hosts", data=b"127.0.0.1 localhost handset\n::1 localhost\n"),
+        Bind("data", f"{BIN}/free", data=_FREE, mode=0o755),
         Bind("symlink", "/etc", "/system/etc"),
         Bind("symlink", "/bin", BIN),
         Bind("bind", "/data", str(directory / "data")),
@@ -85,6 +128,7 @@ def binds(phone: Phone) -> list[Bind]:
         Bind("symlink", "/sdcard", "/storage/emulated/0"),
         Bind("symlink", "/mnt/sdcard", "/sdcard"),
         Bind("proc", "/proc"),
+        *facts.binds(phone),
         Bind("dev", "/dev"),
         Bind("remount-ro", "/dev"),
         Bind("remount-ro", "/"),

@@ -12,7 +12,7 @@ import msgspec
 
 from opencph.handset.config import HandsetError
 from opencph.handset.sandbox import spawner
-from opencph.handset.sandbox.spawner import Create, Destroy, Event, Request, Sockets, Spawn
+from opencph.handset.sandbox.messages import FDS_MAX, MESSAGE_BYTES, Create, Destroy, Event, Request, Sockets, Spawn
 
 KILLED = 137  # the exit code of what ended with its sandbox
 
@@ -27,7 +27,7 @@ class Link:
         self._loop = asyncio.get_running_loop()
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for sock in (mine, theirs):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * spawner.MESSAGE_BYTES)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MESSAGE_BYTES)
         self._pid = os.fork()
         if not self._pid:
             spawner.serve(theirs)
@@ -98,7 +98,7 @@ class Link:
     def _receive(self) -> None:
         while True:
             try:
-                data, fds, _, _ = socket.recv_fds(self._sock, spawner.MESSAGE_BYTES, spawner.FDS_MAX)
+                data, fds, _, _ = socket.recv_fds(self._sock, MESSAGE_BYTES, FDS_MAX)
             except BlockingIOError:
                 return
             except OSError:

@@ -7,6 +7,7 @@ import os
 import platform
 import struct
 
+CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -38,6 +39,13 @@ def _check(result: int, what: str) -> None:
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def syscall(number: int, *arguments: object) -> int:
+    """A call that the C library has no function for. Raises OSError."""
+    result = int(_libc.syscall(ctypes.c_long(number), *arguments))
+    _check(result, f"system call {number}")
+    return result
 
 
 def setns(fd: int, kind: int) -> None:
@@ -108,6 +116,8 @@ _CLONE, _CLONE3, _SETRLIMIT, _PRLIMIT64, _IOCTL = (56, 220), (435, 435), (160, 1
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 _LOAD, _EQUAL, _GREATER_EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+#: size and use of a file system are the machine's: `df` tells the phone's. ENOSYS makes the C library use its defaults
+_ABSENT = {"fstatfs": (138, 44), "statfs": (137, 43)}
 _ALLOW = 0x7FFF0000
 _EPERM, _ENOSYS = 0x00050000 | 1, 0x00050000 | 38
 _NUMBER, _ARCHITECTURE = 0, 4
@@ -145,6 +155,8 @@ def seccomp_program(machine: str | None = None) -> bytes:
     ]
     for numbers in _REFUSED.values():
         program += [_instruction(_EQUAL, numbers[column], 0, 1), _returned(_EPERM)]
+    for numbers in _ABSENT.values():
+        program += [_instruction(_EQUAL, numbers[column], 0, 1), _returned(_ENOSYS)]
     program += [_instruction(_EQUAL, _CLONE3[column], 0, 1), _returned(_ENOSYS)]
     program += [
         _instruction(_EQUAL, _CLONE[column], 0, 4),
@@ -185,9 +197,13 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def confine() -> None:
-    """No new privileges, and the filter. For the process that is about to execute a phone's program."""
+def forbid_new_privileges() -> None:
+    """No program that is executed from now on has more rights than who executes it."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def filter_calls() -> None:
+    """The filter, for the process that is about to execute a phone's program."""
     code = seccomp_program()
     if code:
         program = _Program(len(code) // 8, code)

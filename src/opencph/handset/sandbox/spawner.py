@@ -14,7 +14,6 @@ import resource
 import select
 import signal
 import socket
-import struct
 import sys
 import traceback
 from pathlib import Path
@@ -22,73 +21,8 @@ from typing import NoReturn
 
 import msgspec
 
-from opencph.handset.sandbox import linux
-
-MESSAGE_BYTES = 192 * 1024
-FDS_MAX = 8
-STAGES = ("/mnt", "/tmp", "/run")  # noqa: S108 - only mounted over, in a namespace of our own
-
-
-class Bind(msgspec.Struct, array_like=True):
-    """One line of a sandbox's file system, in order. `source` is a path of this machine for `bind` and `ro-bind`."""
-
-    kind: str  # bind, ro-bind, data, symlink, dir, other: arguments of bwrap as they are
-    target: str
-    source: str = ""
-    data: bytes = b""
-    mode: int = 0o644
-
-
-class Create(msgspec.Struct, tag=True):
-    """Make a sandbox."""
-
-    box: int
-    bwrap: str
-    arguments: list[str]
-    binds: list[Bind]
-    init: list[str]
-    owner: int | None
-    groups: list[str] = []  # files by which a process joins the control groups of the sandbox
-
-
-class Spawn(msgspec.Struct, tag=True):
-    """Start a process in a sandbox. Its stdin, stdout and stderr come with the message, unless it gets a terminal."""
-
-    box: int
-    id: int
-    argv: list[str]
-    environment: dict[str, str]
-    terminal: bool
-    limits: dict[int, int]
-
-
-class Sockets(msgspec.Struct, tag=True):
-    """Make a socket in the sandbox's network: "unix" or "tcp", or "listen" (abstract, by name) or "listen-tcp" (port in `name`)."""
-
-    box: int
-    id: int
-    kind: str
-    name: str = ""
-
-
-class Destroy(msgspec.Struct, tag=True):
-    """Kill everything in a sandbox."""
-
-    box: int
-
-
-Request = Create | Spawn | Sockets | Destroy
-
-
-class Event(msgspec.Struct):
-    """What happened: created, failed, started, exited, sockets (with a file descriptor), gone."""
-
-    what: str
-    box: int
-    id: int = 0
-    number: int = 0  # a pid of this machine, or an exit code
-    text: str = ""
-
+from opencph.handset.sandbox import bubblewrap, entering, linux
+from opencph.handset.sandbox.messages import FDS_MAX, MESSAGE_BYTES, Create, Destroy, Event, Request, Sockets, Spawn
 
 _decoder = msgspec.msgpack.Decoder(Request)
 _encoder = msgspec.msgpack.Encoder()
@@ -97,9 +31,10 @@ _encoder = msgspec.msgpack.Encoder()
 class _Box:
     """A sandbox, held by its namespaces."""
 
-    def __init__(self, owner: int | None, groups: list[str]) -> None:
-        self.owner = owner
-        self.groups = groups
+    def __init__(self, request: Create) -> None:
+        self.owner = request.owner
+        self.groups = request.groups
+        self.clocks = request.clocks
         self.ready = -1  # pipe: a byte comes when the file system is made
         self.errors = -1  # what bwrap says
         self.info = -1  # pipe: bwrap's JSON with the pid of the first process inside
@@ -182,7 +117,7 @@ class _Server:
     # sandboxes
 
     def _create(self, request: Create) -> None:
-        box = _Box(request.owner, request.groups)
+        box = _Box(request)
         ready, ready_in = os.pipe()
         errors, errors_in = os.pipe()
         info, info_in = os.pipe()
@@ -191,8 +126,8 @@ class _Server:
         pid = os.fork()
         if not pid:
             try:
-                _join([_open_group(path) for path in request.groups])
-                _exec_bwrap(request, hold_out, ready_in, errors_in, info_in)
+                entering.join([entering.open_group(path) for path in request.groups])
+                bubblewrap.execute(request, hold_out, ready_in, errors_in, info_in)
             except BaseException as error:
                 os.write(errors_in, str(error).encode())
             os._exit(1)
@@ -277,8 +212,10 @@ class _Server:
         os._exit(0)
 
     def _enter(self, box: _Box, kinds: int) -> None:
-        _become(box.owner)
+        clocks = entering.open_time_offsets() if kinds == linux.CLONE_NEW_ANY else -1
+        entering.become(box.owner)
         linux.setns(box.outer_user, linux.CLONE_NEWUSER)
+        entering.set_clocks(clocks, box.clocks)
         for kind, fd in box.namespaces.items():
             if kind & kinds:
                 linux.setns(fd, kind)
@@ -299,17 +236,17 @@ class _Server:
             self._tell(Event("sockets", request.box, request.id), [sock.fileno()])
 
     def _start(self, request: Spawn, box: _Box, fds: list[int]) -> None:
-        groups = [_open_group(path) for path in box.groups]  # opened before this machine's files are out of sight
+        groups = [entering.open_group(path) for path in box.groups]  # opened before this machine's files are out of sight
         self._enter(box, linux.CLONE_NEW_ANY)
         master = -1
         if request.terminal:
-            master, slave = _open_terminal()
+            master, slave = entering.open_terminal()
             fds = [slave, slave, slave]
         pid = os.fork()
         if not pid:
             try:
-                _join(groups)
-                _exec(request, fds)
+                entering.join(groups)
+                entering.execute(request, fds)
             except BaseException as error:
                 os.write(2, f"{request.argv[0]}: {error}\n".encode())
             os._exit(127)
@@ -322,122 +259,6 @@ class _Server:
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         self._tell(Event("exited", request.box, request.id, code if code >= 0 else 128 - code))
-
-
-def _open_group(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-
-
-def _join(groups: list[int]) -> None:
-    for fd in groups:
-        os.write(fd, b"0")
-        os.close(fd)
-
-
-def _become(owner: int | None) -> None:
-    if owner is not None:
-        os.setgroups([])
-        os.setresgid(owner, owner, owner)
-        os.setresuid(owner, owner, owner)
-
-
-def _open_terminal() -> tuple[int, int]:
-    """A terminal of the sandbox's own devpts: (master, slave)."""
-    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    fcntl.ioctl(master, linux.TIOCSPTLCK, struct.pack("i", 0))
-    number = struct.unpack("i", fcntl.ioctl(master, linux.TIOCGPTN, b"\0\0\0\0"))[0]
-    return master, os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
-
-
-def _exec(request: Spawn, fds: list[int]) -> NoReturn:
-    import termios
-
-    os.setsid()
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in fds]
-    for target, fd in enumerate(high):
-        os.dup2(fd, target)
-    os.closerange(3, 65536)
-    if request.terminal:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    os.umask(0o022)
-    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a full disk is an error that programs report, not their death
-    os.chdir("/")
-    for limit, value in request.limits.items():
-        _, hard = resource.getrlimit(limit)
-        soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        keep_hard = limit == resource.RLIMIT_FSIZE  # raised again by the host when space is freed
-        resource.setrlimit(limit, (soft, hard if keep_hard else soft))
-    linux.drop_capabilities()
-    linux.confine()
-    os.execve(request.argv[0], request.argv, request.environment)  # noqa: S606 - the point of it all
-
-
-def _exec_bwrap(request: Create, stdin: int, stdout: int, stderr: int, info: int) -> NoReturn:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    stage = _stage() if request.owner is not None else ""
-    keep: list[int] = [info]
-    words = list(request.arguments)
-    for number, bind in enumerate(request.binds):
-        if bind.kind in ("bind", "ro-bind"):
-            source = _stage_one(stage, number, bind.source) if stage else bind.source
-            words += [f"--{bind.kind}", source, bind.target]
-        elif bind.kind == "data":
-            fd = _memory_file(bind.data)
-            keep.append(fd)
-            words += ["--perms", f"{bind.mode:04o}", "--ro-bind-data", str(fd), bind.target]
-        elif bind.kind == "symlink":
-            words += ["--symlink", bind.source, bind.target]
-        elif bind.kind == "dir":
-            words += ["--perms", f"{bind.mode:04o}", "--dir", bind.target]
-        else:
-            words += [f"--{bind.kind}", bind.target]
-    filters = linux.seccomp_program()
-    if filters:
-        fd = _memory_file(filters)
-        keep.append(fd)
-        words += ["--seccomp", str(fd)]
-    words += ["--info-fd", str(info)]
-    listing = _memory_file(b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words))
-    keep.append(listing)
-    for target, fd in ((0, stdin), (1, stdout), (2, stderr)):
-        os.dup2(fd, target)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _become(request.owner)
-    for fd in keep:
-        os.set_inheritable(fd, True)
-    # the name is what `ps` shows in the phone
-    os.execve(request.bwrap, ["/init", "--args", str(listing), "--", *request.init], {"PATH": "/system/bin"})  # noqa: S606
-
-
-def _memory_file(data: bytes) -> int:
-    fd = os.memfd_create("handset")
-    os.write(fd, data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
-def _stage() -> str:
-    """A place in a mount namespace of our own where another user can reach what we show him, whatever the paths above it allow."""
-    linux.unshare(linux.CLONE_NEWNS)
-    linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
-    for stage in STAGES:
-        if Path(stage).is_dir():
-            linux.mount("tmpfs", stage, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0755,size=1m")
-            return stage
-    raise OSError(f"none of {', '.join(STAGES)} exists on this machine")
-
-
-def _stage_one(stage: str, number: int, source: str) -> str:
-    target = f"{stage}/{number}"
-    if Path(source).is_dir():
-        Path(target).mkdir()
-    else:
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-    linux.mount(source, target, "", linux.MS_BIND)
-    return target
 
 
 def serve(sock: socket.socket) -> NoReturn:

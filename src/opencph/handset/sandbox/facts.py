@@ -1,0 +1,123 @@
+"""What a phone's /proc says of memory, load and processors in place of the machine's. The limits themselves are set elsewhere.
+
+Two files change while the phone works: they lie beside `data/` on disk as long as the sandbox lives. The others are made once.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opencph.handset.sandbox.messages import Bind
+
+if TYPE_CHECKING:
+    from opencph.handset.phone import Phone
+    from opencph.handset.sandbox.cgroups import Group
+
+MEMORY_MIN_BYTES = 256 * 1024 * 1024  # what a shell needs to start at all
+DIRECTORY = "proc"
+CHANGING = ("meminfo", "loadavg")
+#: files and directories of /proc that tell of the machine and that nothing in a phone needs; those that a kernel lacks are left out
+EMPTY_FILES = (
+    "buddyinfo", "consoles", "diskstats", "dma", "execdomains", "interrupts", "iomem", "ioports", "kallsyms", "key-users", "keys",
+    "locks", "mdstat", "misc", "modules", "pagetypeinfo", "partitions", "schedstat", "softirqs", "timer_list", "vmallocinfo",
+    "zoneinfo",
+)  # fmt: skip
+EMPTY_DIRECTORIES = ("acpi", "asound", "bus", "driver", "fs", "irq", "pressure", "scsi")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_MEMINFO = ("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapCached", "SwapTotal", "SwapFree", "Shmem", "Slab")
+
+
+def memory_bytes(phone: Phone) -> int:
+    """The most that the processes of a phone get."""
+    return max(phone.config.memory_bytes, MEMORY_MIN_BYTES)
+
+
+def binds(phone: Phone) -> list[Bind]:
+    """Lines that lay the phone's own facts over /proc; `write` comes first."""
+    own = phone.config.directory.resolve() / DIRECTORY
+    lines = [Bind("ro-bind", f"/proc/{name}", str(own / name)) for name in CHANGING]
+    made = {
+        "cmdline": b"androidboot.hardware=opencph_handset\n",
+        "cpuinfo": cpuinfo(),
+        "swaps": b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
+        "sys/kernel/random/boot_id": f"{uuid.uuid5(uuid.NAMESPACE_OID, f'{phone.config.phone_id} {phone.boots}')}\n".encode(),
+        **dict.fromkeys(EMPTY_FILES, b""),
+    }
+    lines += [Bind("data", f"/proc/{name}", data=data, mode=0o444) for name, data in made.items() if _there(name)]
+    for name in EMPTY_DIRECTORIES:
+        if _there(name):
+            lines += [Bind("tmpfs", f"/proc/{name}"), Bind("remount-ro", f"/proc/{name}")]
+    return lines
+
+
+def _there(name: str) -> bool:
+    return Path("/proc", name).exists()
+
+
+def cpuinfo() -> bytes:
+    """The processors that a phone's programs may use: what they can do is the machine's, what they are called is not."""
+    kept = ("flags", "Features", "CPU architecture", "CPU implementer", "bogomips", "BogoMIPS", "address sizes", "clflush size")
+    facts: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, colon, value = line.partition(":")
+        if colon and name.strip() in kept:
+            facts.setdefault(name.strip(), value.strip())
+    text = ""
+    for number in range(len(os.sched_getaffinity(0))):
+        shown = {"processor": str(number), "model name": f"OpenCPH handset ({platform.machine()})", **facts}
+        text += "".join(f"{name:<16}: {value}\n" for name, value in shown.items()) + "\n"
+    return (text + "Hardware        : OpenCPH handset\n").encode()
+
+
+def write(phone: Phone, group: Group | None, pids: Iterable[int]) -> None:
+    """Put memory and load as they are into the files that the sandbox shows. Raises OSError."""
+    directory = phone.config.directory / DIRECTORY
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    processes = list(pids)
+    for name, text in (("meminfo", _meminfo(phone, group, processes)), ("loadavg", _loadavg(processes))):
+        fd = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(fd, text.encode(), 0)  # as long as what was there before: a reader never finds an empty file
+        finally:
+            os.close(fd)
+
+
+def remove(phone: Phone) -> None:
+    """The sandbox is gone, and its files."""
+    shutil.rmtree(phone.config.directory / DIRECTORY, ignore_errors=True)
+
+
+def _meminfo(phone: Phone, group: Group | None, pids: list[int]) -> str:
+    total = memory_bytes(phone)
+    used, cached = group.memory() if group is not None else (0, 0)
+    if not used:
+        used = sum(map(_resident, pids))
+    cached = min(cached, used)
+    free = max(0, total - used)
+    values = {"MemTotal": total, "MemFree": free, "MemAvailable": min(total, free + cached), "Cached": cached}
+    return "".join(f"{name + ':':<16}{values.get(name, 0) // 1024:>11} kB\n" for name in _MEMINFO)
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _loadavg(pids: list[int]) -> str:
+    """Processes that want a processor at this moment, in all three places: averages would need somebody who counts all the time."""
+    running = 0
+    for pid in pids:
+        try:
+            running += Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] in (b"R", b"D")
+        except OSError:
+            continue
+    load = f"{running:>3}.00"
+    return f"{load} {load} {load} {running:>3}/{len(pids):<3} {0:>7}\n"
