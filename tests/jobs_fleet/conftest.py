@@ -1,7 +1,8 @@
-"""The fixtures of the fleet's jobs: a world on each kind of database."""
+"""The fixtures of the fleet's jobs: a world on each kind of database, and one for real light phones."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs_fleet.small_world import World
+from opencph.adb.client import AdbError, connect
 
 
 @pytest.fixture
@@ -19,3 +21,29 @@ def world(database_url: str) -> Iterator[World]:
         made.prepare()
         yield made
         made.fleet.close()
+
+
+@pytest.fixture
+def handsets() -> Iterator[World]:
+    """A world whose data directory is short enough for sockets."""
+    from opencph.store.migrate import migrate
+
+    directory = Path(tempfile.mkdtemp(prefix="ocph-", dir="/tmp"))
+    url = f"sqlite:///{directory}/opencph.db"
+    migrate(url)
+    world = World(directory, url)
+    world.prepare()
+    try:
+        yield world
+    finally:
+        world.fleet.close()
+        shutil.rmtree(directory)
+
+
+async def file_of(ip: str, path: str) -> bytes | None:
+    """The contents of a file in a phone; None when there is none."""
+    async with await connect(ip) as phone:
+        try:
+            return await phone.pull(path)
+        except AdbError:
+            return None

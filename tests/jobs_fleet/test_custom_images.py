@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import io
-import shutil
 import tarfile
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from jobs_fleet.conftest import file_of
 from jobs_fleet.small_world import IMAGE, World
-from opencph.adb.client import AdbError, connect
+from opencph.adb.client import connect
 from opencph.fleet import images
 from opencph.fleet.ids import new_id
 from opencph.fleet.image_making import ImageMakingError, capture_image, import_image
@@ -128,31 +126,6 @@ def test_names_bases_and_projects_that_are_not_there_make_no_image(world: World,
             import_image(world.fleet, path, name=name, base_image_id=base, project=where)
 
 
-@pytest.fixture
-def handsets() -> Iterator[World]:
-    """A world whose data directory is short enough for sockets."""
-    from opencph.store.migrate import migrate
-
-    directory = Path(tempfile.mkdtemp(prefix="ocph-", dir="/tmp"))
-    url = f"sqlite:///{directory}/opencph.db"
-    migrate(url)
-    world = World(directory, url)
-    world.prepare()
-    try:
-        yield world
-    finally:
-        world.fleet.close()
-        shutil.rmtree(directory)
-
-
-async def _file(ip: str) -> bytes | None:
-    async with await connect(ip) as phone:
-        try:
-            return await phone.pull(FILE)
-        except AdbError:
-            return None
-
-
 def test_phones_have_the_files_of_their_image_and_a_phone_makes_one(handsets: World, tmp_path: Path) -> None:
     world = handsets
 
@@ -165,14 +138,14 @@ def test_phones_have_the_files_of_their_image_and_a_phone_makes_one(handsets: Wo
                 one, two, _ = world.phones(server_id)
                 (item,) = world.reset(one.phone_id, image_id=image_id).jobs
                 assert (await world.ended(item.job_id or "")).status == 2
-                assert (await _file(one.ip), await _file(two.ip)) == (b"gold", None)
+                assert (await file_of(one.ip, FILE), await file_of(two.ip, FILE)) == (b"gold", None)
                 async with await connect(one.ip) as phone:
                     assert (await phone.shell("getprop ro.build.version.release")).stdout.startswith(b"7")
                     await phone.push(b"more", FILE)
                 captured = await asyncio.to_thread(lambda: capture_image(world.fleet, one.phone_id, name="captured"))
                 (item,) = world.reset(two.phone_id, image_id=captured).jobs
                 assert (await world.ended(item.job_id or "")).error_msg is None
-                assert await _file(two.ip) == b"more"
+                assert await file_of(two.ip, FILE) == b"more"
                 assert world.phones(server_id)[1].image_id == captured
         finally:
             await runtime.shutdown()

@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
+from jobs_fleet.conftest import file_of
 from jobs_fleet.small_world import World
-from opencph.adb.client import AdbError, connect
+from opencph.adb.client import connect
 from opencph.fleet.adb_check import answers_adb
 from opencph.runtimes.builtin import BuiltinRuntime
 from opencph.wire.phones import PhoneJobsResponse
 
 FILE = "/data/local/tmp/mine"
-
-
-@pytest.fixture
-def handsets() -> Iterator[World]:
-    """A world whose data directory is short enough for sockets."""
-    from opencph.store.migrate import migrate
-
-    directory = Path(tempfile.mkdtemp(prefix="ocph-", dir="/tmp"))
-    url = f"sqlite:///{directory}/opencph.db"
-    migrate(url)
-    world = World(directory, url)
-    world.prepare()
-    try:
-        yield world
-    finally:
-        world.fleet.close()
-        shutil.rmtree(directory)
-
-
-async def _file(ip: str) -> bytes | None:
-    async with await connect(ip) as phone:
-        try:
-            return await phone.pull(FILE)
-        except AdbError:
-            return None
 
 
 async def _done(world: World, answer: PhoneJobsResponse) -> None:
@@ -62,21 +32,21 @@ def test_files_survive_a_restart_and_a_stop_but_no_reset_and_no_change(handsets:
                 async with await connect(phone.ip) as connection:
                     await connection.push(b"mine", FILE)
                 await _done(world, world.restart(phone.phone_id, property='{"sys.prop.writephonenum":"13666666666"}'))
-                assert await _file(phone.ip) == b"mine"
+                assert await file_of(phone.ip, FILE) == b"mine"
                 async with await connect(phone.ip) as connection:
                     assert (await connection.shell("getprop sys.prop.writephonenum")).stdout == b"13666666666\n"
                 await _done(world, world.stop(phone.phone_id))
                 assert await answers_adb(phone.ip, 0.1) is not None
                 await _done(world, world.restart(phone.phone_id))
-                assert await _file(phone.ip) == b"mine"
+                assert await file_of(phone.ip, FILE) == b"mine"
                 await _done(world, world.reset(phone.phone_id))
-                assert await _file(phone.ip) is None
+                assert await file_of(phone.ip, FILE) is None
 
                 async with await connect(phone.ip) as connection:
                     await connection.push(b"mine", FILE)
                 assert (await world.ended(world.change(server_id))).status == 2
                 assert await answers_adb(phone.ip, 0.1) is not None
-                assert [await _file(new.ip) for new in world.phones(server_id)] == [None] * 3
+                assert [await file_of(new.ip, FILE) for new in world.phones(server_id)] == [None] * 3
                 assert (await world.ended(world.delete(server_id))).status == 2
                 assert list(await runtime.inventory()) == []
         finally:

@@ -175,6 +175,9 @@ class _ServerWork:
         causes = await lay_down(self.fleet, spec.phones)
         if causes:
             raise job_failed(CREATE_FAILED, _count(spec, causes, "do not have their image"))
+        causes = await shared_storage.lay_down(self.fleet, spec.phones)  # of a change: what the server shares, before the swap
+        if causes:
+            raise job_failed(CREATE_FAILED, _count(spec, causes, "do not have all"))
         await self._check_addresses(generation_id)
 
     async def _check_addresses(self, generation_id: str) -> None:

@@ -27,16 +27,18 @@ from opencph.fleet.command_payloads import (
 )
 from opencph.fleet.job_errors import RUNTIME_FAILED, job_failed
 from opencph.fleet.phone_reach import Reach
-from opencph.fleet.shared_storage import APPS, CONNECT_SECONDS, FILES, SHARE_BYTES_MAX, File
+from opencph.fleet.shared_storage import CONNECT_SECONDS, FILES, App, File, Room
 from opencph.fleet.statuses import PhoneStatus
 from opencph.fleet.times import now_ms
 from opencph.jobs import Batch, Job, JobKind, Step
+from opencph.objects import ObjectInfo
 from opencph.runtimes import PhoneSpec
 from opencph.store import tables
 from opencph.store.database import Query, Value, json_list, scalar
 from opencph.wire.object_names import ObjectName
 
 ARCHIVE_FAULT, WRONG_PATH = "CPS.0135", "CPS.0199"
+FULL = "CPS.0137"  # the table has no closer code
 EXECUTE_MSG_BYTES = 1024
 APP_ROOTS, FILE_ROOTS = ("data",), ("data", "cache")
 
@@ -74,9 +76,14 @@ class _Shares:
     async def push_app(self, batch: Batch) -> None:
         job = batch.job
         payload = msgspec.json.decode(job.payload, type=PushShareAppJob)
-        file = await self._fetch(job, ObjectName(payload.bucket, payload.key), payload.archive, APP_ROOTS)
-        file.close()
         server_id = job.server_id or ""
+
+        def replaced(one: App | File) -> bool:
+            return isinstance(one, App) and (one.package_name, one.version) == (payload.package_name, payload.version)
+
+        info, file = await self._fetch(job, ObjectName(payload.bucket, payload.key), APP_ROOTS)
+        with file:
+            await self._keep(server_id, payload.archive, file, info.size, replaced)
 
         def write() -> None:
             with self.fleet.database.write() as tx:
@@ -111,8 +118,15 @@ class _Shares:
         job = batch.job
         payload = msgspec.json.decode(job.payload, type=PushShareFilesJob)
         server_id = job.server_id or ""
-        with await self._fetch(job, ObjectName(payload.bucket, payload.key), payload.archive, FILE_ROOTS) as file:
+        _, file = await self._fetch(job, ObjectName(payload.bucket, payload.key), FILE_ROOTS)
+        with file:
             found = await asyncio.to_thread(shared_storage.files_of, file)
+            sizes = dict(found)
+
+            def replaced(one: App | File) -> bool:
+                return isinstance(one, File) and one.path in sizes
+
+            await self._keep(server_id, payload.archive, file, sum(sizes.values()), replaced)
 
         def write() -> None:
             with self.fleet.database.write() as tx:
@@ -148,29 +162,32 @@ class _Shares:
         files = await asyncio.to_thread(self.fleet.database.rows, FILES, of_server=server_id)
         if payload.path.strip("/") not in FILE_ROOTS and not any(file.path.startswith(f"{payload.path}/") for file in files):
             raise job_failed(WRONG_PATH, f"{payload.path} is no directory of the shared storage")
-        apps = await asyncio.to_thread(self.fleet.database.rows, APPS, of_server=server_id)
-        used = sum(file.size for file in files)
-        for app in apps:
-            path = shared_storage.archive_path(self.fleet, server_id, app.archive)
-            used += path.stat().st_size if path.exists() else 0
-        batch.execute_msgs[batch.job.job_id] = listing(files, payload, used)
+        room = await asyncio.to_thread(shared_storage.room, self.fleet, server_id)
+        batch.execute_msgs[batch.job.job_id] = listing(files, payload, room)
 
     # --- parts ----------------------------------------
 
-    async def _fetch(self, job: Job, name: ObjectName, archive: str, roots: tuple[str, ...]) -> IO[bytes]:
-        """The archive, looked through and kept; what a worker that died had half kept is gone. Raises JobFailedError."""
+    async def _fetch(self, job: Job, name: ObjectName, roots: tuple[str, ...]) -> tuple[ObjectInfo, IO[bytes]]:
+        """The archive, looked through; what a worker that died had half kept is gone. Raises JobFailedError."""
         await asyncio.to_thread(shared_storage.sweep, self.fleet, job.server_id or "")
-        _, file = await self.reach.fetch(job.project_id, name, TAR_BYTES_MAX, ARCHIVE_FAULT)
+        info, file = await self.reach.fetch(job.project_id, name, TAR_BYTES_MAX, ARCHIVE_FAULT)
         try:
             await checked(file, ARCHIVE_FAULT, roots)
-            await asyncio.to_thread(shared_storage.keep, self.fleet, job.server_id or "", archive, file)
-        except OSError as error:
-            file.close()
-            raise job_failed(RUNTIME_FAILED, f"the shared storage: {error.strerror}") from error
         except BaseException:
             file.close()
             raise
-        return file
+        return info, file
+
+    async def _keep(self, server_id: str, archive: str, file: IO[bytes], size: int, replaced: Callable[[App | File], bool]) -> None:
+        """Keep the archive, if there is room for it beside what it does not replace. Raises JobFailedError."""
+        room = await asyncio.to_thread(shared_storage.room, self.fleet, server_id, without=replaced)
+        if room.used + size > room.size:
+            left = max(0, room.size - room.used)
+            raise job_failed(FULL, f"the shared storage has {left} bytes left of {room.size}, and {size} are needed")
+        try:
+            await asyncio.to_thread(shared_storage.keep, self.fleet, server_id, archive, file)
+        except OSError as error:
+            raise job_failed(RUNTIME_FAILED, f"the shared storage: {error.strerror}") from error
 
     async def _lay_down(self, server_id: str) -> None:
         await asyncio.to_thread(shared_storage.sweep, self.fleet, server_id)
@@ -205,7 +222,7 @@ def _check(causes: dict[str, str], phones: int) -> None:
         raise job_failed(RUNTIME_FAILED, f"{len(causes)} of {phones} phones failed, phone {phone_id} with: {cause}")
 
 
-def listing(files: Sequence[File], wanted: ListShareFilesJob, used: int) -> str:
+def listing(files: Sequence[File], wanted: ListShareFilesJob, room: Room) -> str:
     """The JSON text of execute_msg: as many entries of the page as 1024 bytes hold."""
     entries: dict[str, tuple[int, int]] = {}
     for file in files:
@@ -217,12 +234,12 @@ def listing(files: Sequence[File], wanted: ListShareFilesJob, used: int) -> str:
         f"{size} {time.strftime('%b %d %H:%M', time.gmtime(changed // 1000))} {name}" for name, (size, changed) in entries.items()
     ]
     page = lines[wanted.offset : wanted.offset + wanted.limit]
-    left = max(0, SHARE_BYTES_MAX - used)
-    capacity = f"{_human(SHARE_BYTES_MAX)} {_human(used)} {_human(left)} {used * 100 // SHARE_BYTES_MAX}%"
+    left = max(0, room.size - room.used)
+    capacity = f"{_human(room.size)} {_human(room.used)} {_human(left)} {room.used * 100 // room.size}%"
     while True:
         found = {
             "files_in_path": {"total": len(lines), "count": len(page), "files": page},
-            "share_base_max_size": _human(SHARE_BYTES_MAX),
+            "share_base_max_size": _human(room.size),
             "share_base_capacity": capacity,
         }
         text = msgspec.json.encode(found)

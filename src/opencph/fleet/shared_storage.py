@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -28,7 +28,7 @@ from opencph.store.database import Query, Transaction, command, in_list, scalar
 IN_PHONE = "/data/share_apps"  # what appctrl installs from
 CONNECT_SECONDS, LAY_SECONDS = 10.0, 600.0
 PHONES_AT_ONCE = 4
-SHARE_BYTES_MAX = 50 << 30  # of a server
+SHARE_BYTES_MAX = 50 << 30  # of a server that was bought without a disk for it
 
 _a, _f = tables.share_apps.c, tables.share_files.c
 
@@ -79,6 +79,12 @@ DELETE_FILES = command(delete(tables.share_files).where(_f.server_id == bindpara
 _SERVER_OF: Query[str] = Query(select(tables.phones.c.server_id).where(tables.phones.c.phone_id == bindparam("phone_id")), scalar)
 _APPS_GONE = command(delete(tables.share_apps).where(in_list(_a.server_id, "server_ids")))
 _FILES_GONE = command(delete(tables.share_files).where(in_list(_f.server_id, "server_ids")))
+_SHARE_GIB: Query[int | None] = Query(
+    select(tables.generations.c.share_volume_gib)
+    .join(tables.servers, tables.servers.c.generation_id == tables.generations.c.generation_id)
+    .where(tables.servers.c.server_id == bindparam("of_server")),
+    scalar,
+)
 _SERVERS: Query[str] = Query(select(tables.servers.c.server_id), scalar)
 
 
@@ -86,6 +92,26 @@ def forget(tx: Transaction, server_ids: str) -> None:
     """Servers are being deleted: nothing of theirs is shared any more. `server_ids` is a JSON list."""
     tx.run(_APPS_GONE, server_ids=server_ids)
     tx.run(_FILES_GONE, server_ids=server_ids)
+
+
+# --- how much there is ----------------------------------------
+
+
+class Room(NamedTuple):
+    """The size of a server's shared storage and how much of it is used, in bytes."""
+
+    size: int
+    used: int
+
+
+def room(fleet: Fleet, server_id: str, *, without: Callable[[App | File], bool] = lambda _: False) -> Room:
+    """The room of a server; what `without` says of is counted as if it were gone."""
+    gib = fleet.database.row(_SHARE_GIB, of_server=server_id)
+    used = sum(file.size for file in fleet.database.rows(FILES, of_server=server_id) if not without(file))
+    for app in fleet.database.rows(APPS, of_server=server_id):
+        path = archive_path(fleet, server_id, app.archive)
+        used += path.stat().st_size if not without(app) and path.exists() else 0
+    return Room(gib << 30 if gib else SHARE_BYTES_MAX, used)
 
 
 # --- archives on disk ----------------------------------------
