@@ -72,6 +72,15 @@ def _sandbox(_: Settings) -> Finding:
     return Finding("phone shell", "ok", f"bubblewrap and user namespaces work ({shutil.which('bwrap')})")
 
 
+def _isolation(_: Settings) -> Finding:
+    from opencph.handset.sandbox.isolation import layers
+
+    found = layers()
+    text = "; ".join(f"{layer.name}: {layer.found}" for layer in found)
+    fixes = "; ".join(layer.fix for layer in found if layer.fix)
+    return Finding("phone isolation", "note" if fixes else "ok", text, fixes)
+
+
 def _userland(_: Settings) -> Finding:
     have = [name for name in ("toybox", "mksh", "busybox") if shutil.which(name)]
     if {"toybox", "mksh"} <= set(have):
@@ -200,7 +209,8 @@ def _disk(settings: Settings) -> Finding:
 
 
 CHECKS: tuple[Callable[[Settings], Finding], ...] = (
-    _python, _sandbox, _userland, _addresses, _ipv6, _disk, _port, _tls, _open_files, _adb, _ssh, _postgresql, _docker, _kubectl,
+    _python, _sandbox, _isolation, _userland, _addresses, _ipv6, _disk, _port, _tls, _open_files, _adb, _ssh,
+    _postgresql, _docker, _kubectl,
 )  # fmt: skip
 
 
