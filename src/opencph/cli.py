@@ -454,7 +454,8 @@ def list_hosts(data: Data = None, database: Database = None, config: Config = No
 def drain_host(
     host: Host,
     hours: Annotated[float, typer.Option("--in-hours", metavar="N", min=0, help="Begin N hours from now at the earliest.")] = 24.0,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What owners read.")] = "Maintenance of the host.",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What owners read.")] = "",
+    replace_disk: Annotated[bool, typer.Option("--replace-disk", help="A local disk is replaced: localdisk-recovery.")] = False,
     data: Data = None,
     database: Database = None,
     config: Config = None,
@@ -463,7 +464,8 @@ def drain_host(
     """Send nothing new to a host and announce its maintenance to the owners of its servers; prints the events."""
     from opencph.operator_commands import drain_host as run
 
-    raise typer.Exit(run(_settings(data, None, database, None, config), host, hours=hours, reason=reason, as_json=json))
+    settings = _settings(data, None, database, None, config)
+    raise typer.Exit(run(settings, host, hours=hours, reason=reason, replace_disk=replace_disk, as_json=json))
 
 
 @hosts.command("activate")

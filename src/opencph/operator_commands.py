@@ -44,11 +44,13 @@ def list_hosts(settings: Settings, *, as_json: bool) -> int:
     return _run(settings, maintenance.hosts, as_json)
 
 
-def drain_host(settings: Settings, host_id: str, *, hours: float, reason: str, as_json: bool) -> int:
+def drain_host(settings: Settings, host_id: str, *, hours: float, reason: str, replace_disk: bool, as_json: bool) -> int:
     """Publish an event for each server of the host, and let nothing new come to it."""
 
     def do(fleet: Fleet) -> list[str]:
-        return maintenance.drain(fleet, host_id, in_seconds=round(hours * 3600), description=reason)
+        kind = maintenance.LOCALDISK_RECOVERY if replace_disk else maintenance.SYSTEM_MAINTENANCE
+        text = reason or ("A disk of the host is replaced." if replace_disk else "Maintenance of the host.")
+        return maintenance.drain(fleet, host_id, in_seconds=round(hours * 3600), description=text, event_type=kind)
 
     return _run(settings, do, as_json)
 

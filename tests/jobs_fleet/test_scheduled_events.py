@@ -58,6 +58,21 @@ def refused(call: Any, *arguments: Any) -> str:
     return error.value.code
 
 
+def test_a_host_whose_disk_is_replaced_announces_that(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+            host = host_of(world, server_id)
+            kind, words = maintenance.LOCALDISK_RECOVERY, "A disk is replaced."
+            maintenance.drain(world.fleet, host, in_seconds=HOUR, description=words, event_type=kind)
+            for types, found in (((kind,), [(server_id, kind, words)]), ((maintenance.SYSTEM_MAINTENANCE,), [])):
+                assert [(one.server_id, one.type, one.description) for one in events(world, types=types)] == found
+        await runtime.close()
+
+    asyncio.run(main())
+
+
 def drain(world: World, host_id: str) -> list[str]:
     return maintenance.drain(world.fleet, host_id, in_seconds=24 * HOUR, description="New disks.")
 

@@ -28,7 +28,7 @@ from opencph.wire.scheduled_events import MAINTENANCE, REDEPLOY
 if TYPE_CHECKING:
     from opencph.fleet import Fleet
 
-SYSTEM_MAINTENANCE = "system-maintenance"
+SYSTEM_MAINTENANCE, LOCALDISK_RECOVERY = "system-maintenance", "localdisk-recovery"
 WINDOW_MS = 3_600_000
 #: How far owners may put an event off.
 PUT_OFF_MS = 7 * 86_400_000
@@ -212,10 +212,11 @@ _EIPS: Query[str] = Query(
 )
 
 
-def drain(fleet: Fleet, host_id: str, *, in_seconds: int, description: str) -> list[str]:
+def drain(fleet: Fleet, host_id: str, *, in_seconds: int, description: str, event_type: str = SYSTEM_MAINTENANCE) -> list[str]:
     """Nothing new comes to a host, and each server on it gets an event that begins `in_seconds` from now at the earliest.
 
-    Servers that have an open event already keep it. Returns the ids of the new events. Raises UnknownHostError. Blocks.
+    `event_type` is what owners read: LOCALDISK_RECOVERY when a disk of the host is to be replaced. Servers that have an open event
+    already keep it. Returns the ids of the new events. Raises UnknownHostError. Blocks.
     """
     with fleet.database.write() as tx:
         tx.lock("placement")
@@ -231,7 +232,7 @@ def drain(fleet: Fleet, host_id: str, *, in_seconds: int, description: str) -> l
                 "server_name": server.name,
                 "server_model_name": server.server_model_name,
                 "host_id": host_id,
-                "type": SYSTEM_MAINTENANCE,
+                "type": event_type,
                 "authorization_type": None,
                 "state": "inquiring",
                 "description": description,
