@@ -193,7 +193,7 @@ class Installation:
         assert set(self.world.generation_states().values()) <= {"serving"}
         assert set(self.inventory()) == generations
         builtin = self.directory / "builtin"
-        left = {path.name for path in builtin.iterdir()} - {".trash"} if builtin.exists() else set()
+        left = {path.name for path in builtin.iterdir() if path.is_dir()} - {".trash"} if builtin.exists() else set()
         assert left == generations
         trash = builtin / ".trash"
         assert not trash.exists() or list(trash.iterdir()) == []
