@@ -110,7 +110,7 @@ def test_what_is_forgotten_leaves_nothing_and_ends_what_still_runs(home: Path) -
 def test_a_full_disk_can_still_be_emptied_by_a_command(home: Path) -> None:
     async def work(_: Phone, connection: Connection) -> None:
         await transfers.shell(connection, "cat /dev/zero >/data/local/tmp/full", 100)
-        assert (await run_once(connection, "job", 1, "rm /data/local/tmp/full; echo gone")).text.endswith(b"gone\n")
+        assert (await run_once(connection, "job", 1, "rm /data/local/tmp/full")).code == 0
         assert (await transfers.look(connection, "/data/local/tmp/full")).error
 
     in_phone(home, work, data_bytes=8 << 20)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-import secrets
 import shlex
 import stat
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ EXPORT_ENTRIES_MAX = 100_000
 OUTPUT_MAX = 1024
 LINK_OUTPUT_MAX = 4200
 _COMMAND_BYTES = 2000
+TRIED = ".opencph-try"
 
 
 async def check_places(phone: Connection, archive: IO[bytes]) -> None:
@@ -70,8 +70,9 @@ class _Places:
             self._written.setdefault(there, entry.path)
 
     async def try_out(self) -> None:
-        """Put an empty file into each directory, and take it away again."""
-        name = f".opencph-{secrets.token_hex(8)}"
+        """Put an empty file into each directory, and take it away again. It always has the same name, so that whoever takes up the
+        work of a worker that died in between takes away what that one left."""
+        name = TRIED
         made: list[str] = []
         try:
             for directory, entry in self._written.items():
