@@ -8,6 +8,7 @@ import time
 import zlib
 from collections import OrderedDict
 from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
@@ -43,8 +44,18 @@ def _font(pixels: int, wide: bool = False) -> Font:
     return ImageFont.load_default(pixels)
 
 
-def _is_wide(text: str) -> bool:
-    return not text.isascii() and any(ord(c) >= FIRST_WIDE for c in text)
+def _write(pen: ImageDraw.ImageDraw, x: int, y: int, item: Item) -> None:
+    """A line of text: each run of letters in the font that has them, for fonts of East Asia may lack all others."""
+    runs = [(wide, "".join(letters)) for wide, letters in groupby(item.text, key=lambda c: ord(c) >= FIRST_WIDE)]
+    if len(runs) == 1:
+        pen.text((x, y), item.text, fill=item.colour, font=_font(item.size, runs[0][0]), anchor=item.anchor[:2])
+        return
+    fonts = [_font(item.size, wide) for wide, _ in runs]
+    lengths = [font.getlength(letters) for font, (_, letters) in zip(fonts, runs, strict=True)]
+    at = x - {"l": 0.0, "m": sum(lengths) / 2, "r": sum(lengths)}[item.anchor[0]]
+    for font, (_, letters), length in zip(fonts, runs, lengths, strict=True):
+        pen.text((at, y), letters, fill=item.colour, font=font, anchor=f"l{item.anchor[1]}")
+        at += length
 
 
 @lru_cache(maxsize=64)
@@ -73,8 +84,7 @@ def _paint(items: list[Item], area: Box) -> Image.Image:
             pen.ellipse(box, outline=item.colour, width=item.size)
         elif item.kind == "text":
             x, _, y = item.anchor[2:].partition(",")
-            font = _font(item.size, _is_wide(item.text))
-            pen.text((int(x) - left, int(y) - top), item.text, fill=item.colour, font=font, anchor=item.anchor[:2])
+            _write(pen, int(x) - left, int(y) - top, item)
         elif item.kind == "icon":
             icon = _icon(item.pixels, item.box[2] - item.box[0], item.box[3] - item.box[1])
             image.paste(icon, (item.box[0] - left, item.box[1] - top), icon)

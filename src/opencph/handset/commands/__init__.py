@@ -14,7 +14,7 @@ from opencph.handset.config import HandsetError
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
-log = logging.getLogger(__name__)
+faults = logging.getLogger(__name__)  # not `log`: that is a command's module
 
 
 class Stdio(Protocol):
@@ -119,7 +119,7 @@ async def run_command(context: Context) -> int:
     except OSError as error:
         code = context.error(f"{name}: {error.strerror or 'input/output error'}")
     except Exception:
-        log.exception("phone %s: %s", context.phone.config.phone_id, " ".join(context.argv)[:200])
+        faults.exception("phone %s: %r", context.phone.config.phone_id, context.argv[:8])
         context.error(f"{name}: this phone cannot do that: a fault of the handset, described in the log of its host")
         code = FAILED
     await context.drain()

@@ -32,7 +32,9 @@ async def dumpsys(context: Context, given: Given) -> int:
         name, *rest = given.words
         if name not in SERVICES:
             return context.error(f"Can't find service: {shown(name)}")
-        context.out("\n".join(await SERVICES[name](context, rest)))
+        lines = await SERVICES[name](context, rest)
+        if lines:
+            context.out("\n".join(lines))
         return 0
     skipped = given.value("--skip").split(",")
     names = [name for name in sorted(SERVICES) if name not in skipped]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote as _quote
 
 from opencph.handset.commands.options import shown, threw
 
@@ -32,6 +32,11 @@ _FLAGS_TEXT = """
 _FLAGS = frozenset(_FLAGS_TEXT.split())
 FROM_SHELL = 0x400000  # FLAG_RECEIVER_FROM_SHELL
 OPTIONS = " ".join(sorted((*(f"{name}=" for name in _ONE), *(f"{name}=" for name in _TWO), *_NONE)))
+
+
+def quote(text: str, safe: str = "") -> str:
+    """Percent-encoded."""
+    return _quote(text, safe=safe, errors="replace")
 
 
 class Intent:

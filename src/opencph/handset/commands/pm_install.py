@@ -48,7 +48,7 @@ def _options(context: Context, given: Given) -> InstallOptions:
         replace=not given.has("-R"),  # -r has been the default since Android 9
         grant=given.has("-g"),
         test=given.has("-t"),
-        installer=given.value("-i")[:255],
+        installer=shown(given.value("-i")),
         package=given.value("-p", "--pkg"),
     )
 
@@ -228,7 +228,7 @@ async def set_installer(context: Context, given: Given) -> int:
     package = (await packages.installed(context.phone)).get(given.words[0]) if len(given.words) == 2 else None
     if package is None:
         raise Refusal("Error: give an installed package and its installer", FAILED)
-    changed = msgspec.structs.replace(package, installer=given.words[1][:255])
+    changed = msgspec.structs.replace(package, installer=shown(given.words[1]))
     packages.write_file(context.phone, f"{packages.APPS}/{package.directory}/{packages.ABOUT}", msgspec.json.encode(changed))
     context.out("Success")
     return 0

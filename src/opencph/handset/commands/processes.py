@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from opencph.handset.commands import Context
+from opencph.handset.commands import COMMANDS, Context
 from opencph.handset.commands.options import Given, Refusal, shown
 from opencph.handset.commands.table import entry
 
@@ -131,7 +131,7 @@ _FIELDS: dict[str, Callable[[Process], str]] = {
     "ADDR": lambda _: "0",
     "S": lambda one: one.state,
     "C": lambda _: "0",
-    "NAME": lambda one: one.command.split(" ")[0].rpartition("/")[2] or one.name,
+    "NAME": lambda one: one.name if one.name in COMMANDS else one.command.split(" ")[0].rpartition("/")[2] or one.name,
     "CMD": lambda one: one.name,
     "COMM": lambda one: one.name,
     "ARGS": lambda one: one.command,

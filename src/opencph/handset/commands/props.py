@@ -60,7 +60,7 @@ async def setprop(context: Context, given: Given) -> int:
     """Set a property."""
     if len(given.words) != 2:
         raise Refusal("usage: setprop NAME VALUE", 1)
-    name, value = given.words
+    name, value = (word.encode("utf-8", "replace").decode() for word in given.words)
     why_not = context.phone.running_properties.set(name, value)
     if why_not is not None:
         raise Refusal(f"setprop: {why_not}", 1)

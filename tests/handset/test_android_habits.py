@@ -1,0 +1,273 @@
+"""What scripts ask a phone through a real adb, and what they find: boot flags, packages switched off, grants, the log, dumpsys."""
+
+from __future__ import annotations
+
+import io
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from apk_maker import Facts, apk
+from handset.one_phone import Pair, connected_pair, need_sandbox
+from opencph.handset.words import chinese_font
+
+
+@pytest.fixture(scope="module")
+def phone() -> Iterator[Pair]:
+    """A handset with the app com.habit.app: two labels, a red icon, two permissions, a processor and a feature that it needs."""
+    with connected_pair("debian", "--disk", str(256 << 20)) as made:
+        picture = io.BytesIO()
+        Image.new("RGB", (192, 192), (255, 0, 0)).save(picture, "PNG")
+        facts = Facts(
+            labels=(("", "Game"), ("zh", "游戏")),
+            icon=picture.getvalue(),
+            target_sdk=30,
+            permissions=("android.permission.CAMERA", "android.permission.INTERNET"),
+            features=("android.hardware.nfc",),
+        )
+        path = made.handset.directory.parent / "habit.apk"
+        path.write_bytes(apk("com.habit.app", 7, "1.7", facts=facts, files={"lib/arm64-v8a/libx.so": b"x"}))
+        made("install", "-i", "com.installer", str(path))
+        yield made
+
+
+def _said(phone: Pair, line: str, code: int = 0) -> str:
+    done = phone("shell", line, check=False)
+    assert done.returncode == code, (line, done)
+    return (done.stdout + done.stderr).decode()
+
+
+def _until(phone: Pair, line: str, wanted: str) -> None:
+    deadline = time.monotonic() + 30
+    while (done := phone("shell", line, check=False)).stdout.decode().strip() != wanted:
+        phone.adb.run("connect", phone.handset.serial, check=False)
+        assert time.monotonic() < deadline, done
+        time.sleep(0.1)
+
+
+def test_a_script_that_waits_for_the_boot_goes_on(phone: Pair) -> None:
+    need_sandbox()
+    done = phone("shell", 'until [ "$(getprop sys.boot_completed)" = 1 ]; do sleep 0.1; done; echo up')
+    assert done.stdout == b"up\n"
+    for name, value in (("dev.bootcomplete", "1"), ("init.svc.bootanim", "stopped"), ("sys.boot_completed", "1")):
+        assert _said(phone, f"getprop {name}") == f"{value}\n"
+    assert int(_said(phone, "getprop ro.boottime.init")) > 0
+
+
+def test_disabled_apps_leave_the_screen_and_outlive_a_reboot_disabled(phone: Pair) -> None:
+    assert _said(phone, "pm disable-user --user 0 com.habit.app") == "Package com.habit.app new state: disabled-user\n"
+    assert _said(phone, "pm list packages -d") == "package:com.habit.app\n"
+    assert "com.habit.app" not in _said(phone, "pm list packages -e")
+    assert "does not exist" in _said(phone, "am start -n com.habit.app/.Main", 1)
+    assert "No activities found" in _said(phone, "monkey -p com.habit.app 1", 252)
+    assert 'content-desc="Game"' not in _said(phone, "input keyevent HOME; uiautomator dump /dev/tty")
+    boots = int(_said(phone, "settings get global boot_count"))
+    phone("reboot")
+    _until(phone, "settings get global boot_count", str(boots + 1))
+    assert _said(phone, "pm list packages -d") == "package:com.habit.app\n"
+    assert "Shell cannot change component state for com.habit.app/null to 2" in _said(phone, "pm disable com.habit.app", 255)
+    assert "android.permission.MANAGE_USERS" in _said(phone, "pm hide com.habit.app", 255)
+    assert _said(phone, "pm enable com.habit.app") == "Package com.habit.app new state: enabled\n"
+    assert _said(phone, "pm suspend com.habit.app") == "Package com.habit.app new suspended state: true\n"
+    assert "suspended=true" in _said(phone, "dumpsys package com.habit.app")
+    _said(phone, "pm unsuspend com.habit.app")
+    assert 'content-desc="Game"' in _said(phone, "input keyevent HOME; uiautomator dump /dev/tty")
+
+
+def test_grants_are_those_of_android_and_shown(phone: Pair) -> None:
+    camera = "android.permission.CAMERA"
+    assert f"{camera}: granted=false" in _said(phone, "dumpsys package com.habit.app")
+    assert _said(phone, f"pm grant com.habit.app {camera}") == ""
+    assert f"{camera}: granted=true, flags=[ USER_SET ]" in _said(phone, "dumpsys package com.habit.app")
+    assert "not a changeable permission type" in _said(phone, "pm grant com.habit.app android.permission.INTERNET", 255)
+    assert "has not requested permission" in _said(phone, "pm grant com.habit.app android.permission.READ_SMS", 255)
+    assert _said(phone, f"pm revoke com.habit.app {camera}") == ""
+    assert f"{camera}: granted=false" in _said(phone, "dumpsys package com.habit.app")
+
+
+def test_packages_are_listed_in_androids_columns(phone: Pair) -> None:
+    assert _said(phone, "pm list packages -3 -i -U") == "package:com.habit.app  installer=com.installer uid:10100\n"
+    assert "package:com.android.settings\n" in _said(phone, "pm list packages -s")
+    assert _said(phone, "cmd package resolve-activity --brief com.habit.app").endswith("\ncom.habit.app/.Main\n")
+    assert _said(phone, "ls -d /data/data/com.habit.app /data/user_de/0/com.habit.app").count("com.habit.app") == 2
+
+
+def test_adbutils_reads_the_app_the_screen_the_battery_and_the_tree(phone: Pair) -> None:
+    import adbutils
+
+    device = adbutils.AdbClient("127.0.0.1", phone.adb.port).device(phone.handset.serial)
+    info = device.app_info("com.habit.app")
+    assert info is not None
+    assert (info.version_name, info.version_code) == ("1.7", 7)
+    assert info.signature and info.first_install_time and info.last_update_time
+    device.shell("input keyevent WAKEUP")
+    assert device.is_screen_on() is True
+    device.app_start("com.habit.app")
+    assert device.app_current().package == "com.habit.app"
+    device.shell("dumpsys battery set level 5")
+    assert device.battery().level == 5
+    device.shell("dumpsys battery reset")
+    assert device.battery().level == 100
+    need_sandbox()
+    texts = [node.get("text", "") for node in ElementTree.fromstring(device.dump_hierarchy().encode()).iter("node")]
+    assert "com.habit.app" in texts
+    for needed in ("arm64-v8a", "nfc", "camera (not allowed)", "SDK 21"):
+        assert any(needed in text for text in texts), needed
+
+
+def test_an_open_card_has_a_number_until_it_is_stopped(phone: Pair) -> None:
+    _said(phone, "am force-stop com.habit.app")
+    assert "LaunchState: COLD" in _said(phone, "am start -W -n com.habit.app/.Main")
+    assert "top-most instance" in _said(phone, "am start -W -n com.habit.app/.Main")
+    _said(phone, "input keyevent HOME")
+    assert "LaunchState: HOT" in _said(phone, "am start -W com.habit.app")
+    pid = _said(phone, "pidof com.habit.app").strip()
+    assert f"u0_a100 {pid:>10}" in _said(phone, "ps -A")
+    assert _said(phone, f"ps -o PID,NAME -p {pid}").split() == ["PID", "NAME", pid, "com.habit.app"]
+    assert f"pid={pid}" in _said(phone, "dumpsys activity top")
+    _said(phone, "am force-stop com.habit.app")
+    assert _said(phone, "pidof com.habit.app", 1) == ""
+
+
+def test_the_icon_is_drawn_and_the_phone_speaks_chinese(phone: Pair) -> None:
+    if not chinese_font():
+        pytest.skip("no Chinese font: `sudo apt-get install fonts-droid-fallback`")
+    _said(phone, "input keyevent WAKEUP; wm dismiss-keyguard; input keyevent HOME")
+
+    def home() -> tuple[str, Image.Image]:
+        return _said(phone, "uiautomator dump /dev/tty"), Image.open(io.BytesIO(phone("exec-out", "screencap", "-p").stdout))
+
+    english, picture = home()
+    assert 'text="Settings"' in english and 'text="Game"' in english
+    assert (
+        max((count for count, colour in picture.convert("RGB").getcolors(1 << 20) or [] if colour == (255, 0, 0)), default=0) > 5000
+    )
+    try:
+        _said(phone, "setprop persist.sys.locale zh-CN")
+        chinese, other = home()
+        assert 'text="设置"' in chinese and 'text="游戏"' in chinese
+        assert other.tobytes() != picture.tobytes()
+    finally:
+        _said(phone, "setprop persist.sys.locale en-US")
+
+
+def test_the_log_takes_lines_and_androids_options(phone: Pair) -> None:
+    _said(phone, "log -t Habit -p e 'hello ready'")
+    assert " E Habit   : hello ready\n" in _said(phone, "logcat -d -s Habit")
+    assert _said(phone, "logcat -d -v brief -s Habit:E").endswith("E/Habit   (    1): hello ready\n")
+    assert _said(phone, "logcat -d -e 'he.*re.dy' -v raw").endswith("\nhello ready\n")
+    assert "is no regular expression" in _said(phone, "logcat -d -e '('", 1)
+    assert _said(phone, "logcat -m 1 -e hello --print -v raw").count("\n") >= 2
+    for line in (
+        "logcat -G 16M",
+        "logcat -S",
+        "logcat -p",
+        "logcat -g",
+        "logcat --help",
+        "logcat -d -v thread,color,epoch,year,UTC,usec",
+    ):
+        _said(phone, line)
+    _said(phone, "logcat -f /sdcard/log.txt -d")
+    phone("pull", "/sdcard/log.txt", str(phone.handset.directory.parent / "log.txt"))
+    assert "hello ready" in (phone.handset.directory.parent / "log.txt").read_text()
+    _said(phone, "logcat --clear")
+    assert "hello ready" not in _said(phone, "logcat -d")
+
+
+def test_an_expression_that_takes_for_ever_is_ended(phone: Pair) -> None:
+    _said(phone, f"log -t Slow {'a' * 40}!")
+    assert "takes too long" in _said(phone, "logcat -d -s Slow -e '(a+)+$'", 1)
+
+
+def test_ctrl_c_ends_a_command_without_a_word(phone: Pair) -> None:
+    need_sandbox()
+    shell = phone.adb.start("-s", phone.handset.serial, "shell", "-tt")
+    assert shell.stdin is not None and shell.stdout is not None
+    try:
+        shell.stdin.write(b"logcat -s Nobody\n")
+        shell.stdin.flush()
+        seen = b""
+        while b"beginning of main" not in seen:
+            seen += (piece := shell.stdout.read1(4096))
+            assert piece, seen
+        shell.stdin.write(b"\x03")
+        shell.stdin.flush()
+        shell.stdin.write(b"echo code=$?\nexit\n")
+        out, _ = shell.communicate(timeout=30)
+        assert b"code=130" in out and b"Traceback" not in out, out
+    finally:
+        shell.kill()
+        shell.wait()
+
+
+def test_several_packages_are_installed_all_or_none(phone: Pair, tmp_path: Path) -> None:
+    for name, data in (("one", apk("com.many.one")), ("two", apk("com.many.two")), ("bad", apk("com.many.bad", min_sdk=99))):
+        (tmp_path / f"{name}.apk").write_bytes(data)
+    refused = phone("install-multi-package", str(tmp_path / "one.apk"), str(tmp_path / "bad.apk"), check=False)
+    assert b"INSTALL_FAILED_OLDER_SDK" in refused.stdout + refused.stderr
+    assert "com.many" not in _said(phone, "pm list packages")
+    assert "Success" in phone.text("install-multi-package", str(tmp_path / "one.apk"), str(tmp_path / "two.apk"))
+    listed = _said(phone, "pm list packages -U com.many")
+    assert listed == "package:com.many.one uid:10101\npackage:com.many.two uid:10102\n"
+
+
+def test_settings_have_values_of_their_own(phone: Pair) -> None:
+    assert len(_said(phone, "settings get secure android_id").strip()) == 16
+    for name, value in (("global airplane_mode_on", "0"), ("global adb_enabled", "1"), ("system screen_brightness", "255")):
+        assert _said(phone, f"settings --user current get {name}") == f"{value}\n"
+    _said(phone, "settings put global window_animation_scale 0")
+    assert _said(phone, "settings get global window_animation_scale") == "0\n"
+    assert _said(phone, "settings delete global window_animation_scale") == "Deleted 1 rows\n"
+    assert _said(phone, "settings get global window_animation_scale") == "1.0\n"
+    assert (
+        _said(phone, "content query --uri content://settings/global --where \"name='adb_enabled'\"")
+        == "Row: 0 _id=1, name=adb_enabled, value=1\n"
+    )
+
+
+def test_df_knows_operands_and_files(phone: Pair) -> None:
+    lines = _said(phone, "df /sdcard").splitlines()
+    assert len(lines) == 2 and lines[1].endswith(" /storage/emulated")
+    assert "Inodes" in _said(phone, "df -i /data")
+    assert "No such file" in _said(phone, "df /nothing", 1)
+    assert phone("exec-out", "screencap", "-d", "0", "-p").stdout.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("service", "line"),
+    [
+        ("activity recents", "  * Recent #0: Task{"),
+        ("activity processes", "ACTIVITY MANAGER RUNNING PROCESSES"),
+        ("activity services", "ACTIVITY MANAGER SERVICES"),
+        ("activity broadcasts", "ACTIVITY MANAGER BROADCAST STATE"),
+        ("window displays", "WINDOW MANAGER DISPLAY CONTENTS"),
+        ("window policy", "WINDOW MANAGER POLICY STATE"),
+        ("window windows", "  mCurrentFocus=Window{"),
+        ("input", "SurfaceOrientation: 0"),
+        ("SurfaceFlinger --list", "StatusBar#0"),
+        ("notification", "NotificationRecord("),
+        ("connectivity", "Active default network: none"),
+        ("telephony.registry", "mOperatorNumeric=46000"),
+        ("gfxinfo", "Applications Graphics Acceleration Info:"),
+        ("diskstats", "Data-Free: "),
+        ("power", "mHoldingDisplaySuspendBlocker="),
+    ],
+)
+def test_dumpsys_answers_for_each_section(phone: Pair, service: str, line: str) -> None:
+    assert line in _said(phone, f"dumpsys {service}")
+
+
+def test_radios_and_small_services_answer(phone: Pair) -> None:
+    _said(phone, "svc wifi disable")
+    assert "Wi-Fi is disabled" in _said(phone, "dumpsys wifi")
+    for line in ("svc data enable", "svc bluetooth disable", "svc nfc enable", "svc usb getFunctions", "svc power stayon true"):
+        _said(phone, line)
+    assert _said(phone, "cmd connectivity airplane-mode") == "disabled\n"
+    assert _said(phone, "cmd uimode night yes") == "Night mode: yes\n"
+    assert _said(phone, "am to-intent-uri -a android.intent.action.VIEW -d http://a.b/c --es k v").startswith(
+        "intent://a.b/c#Intent;scheme=http;"
+    )
