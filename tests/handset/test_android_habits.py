@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -192,7 +193,7 @@ def test_ctrl_c_ends_a_command_without_a_word(phone: Pair) -> None:
         shell.stdin.flush()
         seen = b""
         while b"beginning of main" not in seen:
-            seen += (piece := shell.stdout.read1(4096))
+            seen += (piece := os.read(shell.stdout.fileno(), 4096))
             assert piece, seen
         shell.stdin.write(b"\x03")
         shell.stdin.flush()
@@ -213,6 +214,44 @@ def test_several_packages_are_installed_all_or_none(phone: Pair, tmp_path: Path)
     assert "Success" in phone.text("install-multi-package", str(tmp_path / "one.apk"), str(tmp_path / "two.apk"))
     listed = _said(phone, "pm list packages -U com.many")
     assert listed == "package:com.many.one uid:10101\npackage:com.many.two uid:10102\n"
+
+
+def test_what_a_handset_has_not_is_refused_with_a_reason(phone: Pair, tmp_path: Path) -> None:
+    for line, code, said in (
+        ("getenforce", 0, "Disabled"),
+        ("su -c id", 1, "su: uid 2000 not allowed to su"),
+        ("run-as com.habit.app id", 1, "run-as: package not debuggable: com.habit.app"),
+        ("mount -o remount,rw /system", 1, "Operation not permitted"),
+        ("mount", 0, "/dev/handset on /data type ext4"),
+        ("ip addr show dev wlan0", 1, 'Device "wlan0" does not exist.'),
+        ("ip -4 addr", 0, "inet 127.0.0.1/8 scope host lo"),
+        ("stop", 1, "Must be root"),
+        ("bugreportz", 1, "has no Android to report on"),
+        ("ime list -s", 0, "com.opencph.handset.keyboard/.Keyboard"),
+        ("service check package", 0, "Service package: found"),
+        ("service call activity 1", 1, "no binder calls"),
+        ("uiautomator runtest x.jar", 1, "runs no apps"),
+        ("cmd package compile -m speed -f com.habit.app", 1, "nothing is compiled"),
+        ("getprop -T ro.build.version.sdk", 0, "int"),
+        ("getprop -Z ro.serialno", 0, "u:object_r:"),
+        ("am crash com.none.app", 0, ""),
+        ("am start-user 10", 1, "Error: could not start user"),
+        ("am get-standby-bucket com.habit.app", 0, "10"),
+        ("pm list features", 0, "feature:android.hardware.touchscreen"),
+        ("pm list libraries", 0, "library:org.apache.http.legacy"),
+        ("pm list permissions -d", 0, "permission:android.permission.CAMERA"),
+        ("pm get-install-location", 0, "0[auto]"),
+        ("pm install-existing com.none.app", 1, "NameNotFoundException: Package com.none.app doesn't exist"),
+        ("monkey -p com.android.settings -v 1", 0, ":AllowPackage: com.android.settings"),
+        ("ls -d /data/user/0/com.habit.app", 0, "/data/user/0/com.habit.app"),
+    ):
+        assert said in _said(phone, line, code), line
+    (tmp_path / "a.apk").write_bytes(apk("com.increment.app"))
+    refused = phone("shell", "pm install-incremental /sdcard/a.apk", check=False)
+    assert refused.returncode == 1 and b"no incremental file system" in refused.stderr
+    for verb in ("disable-verity", "enable-verity"):
+        done = phone(verb, check=False)
+        assert b"verity" in done.stdout + done.stderr and b"error: closed" not in done.stderr, done
 
 
 def test_settings_have_values_of_their_own(phone: Pair) -> None:

@@ -166,6 +166,8 @@ class Daemon:
             if not phone.adb_root:
                 return 'Not running as root. Try "adb root" first.\n'
             return "remount failed: /system of a handset is read-only\n"
+        if name in ("disable-verity", "enable-verity"):
+            return f"verity cannot be {name.removesuffix('-verity')}d: a handset's /system is read-only and has none\n"
         if name == "tcpip":
             if argument == str(phone.adb_port):
                 return f"restarting in TCP mode port: {argument}\n"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 APK_BYTES_MAX = 2 << 30
 PIECE_BYTES = 1 << 18
+USER_LINK = "/data/user/0"
 LIBRARIES = (
     "android.ext.shared",
     "android.hidl.base-V1.0-java",
@@ -136,6 +137,7 @@ async def commit(phone: Phone, prepared: Sequence[Prepared]) -> list[Package]:
     """Make them packages, all or none. Raises InstallError."""
     placed: list[str] = []
     try:
+        _link_users(phone)
         for one in prepared:
             directory = f"{one.package.package}-{secrets.token_urlsafe(9)}"
             for data in USER_DATA:
@@ -156,6 +158,14 @@ async def commit(phone: Phone, prepared: Sequence[Prepared]) -> list[Package]:
             package_states.grant(phone, made[-1], [name for name in made[-1].permissions if changeable(name)])
     phone.running_screen.apps_stamp = -1
     return made
+
+
+def _link_users(phone: Phone) -> None:
+    """/data/user/0 is another name of /data/data, as in Android. Raises OSError."""
+    if phone.files.stat(USER_LINK, follow=False).error:
+        upload = Upload(phone.files, phone.disk, USER_LINK, stat.S_IFLNK | 0o777)
+        upload.write([memoryview(b"/data/data")])
+        upload.finish(0)
 
 
 def discard(phone: Phone, path: str) -> None:
