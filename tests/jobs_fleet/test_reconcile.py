@@ -170,6 +170,35 @@ def test_a_job_that_ran_while_the_inventory_was_taken_does_not_mislead(world: Wo
     asyncio.run(main())
 
 
+def test_a_job_that_ends_while_the_inventory_is_taken_does_not_mislead(world: World) -> None:
+    class Old(MemoryRuntime):
+        """Says how it was when it was asked: a phone is off. By the time it says so, the restart has brought it back and ended."""
+
+        phone_id = job_id = ""
+
+        async def inventory(self) -> list[GenerationInventory]:
+            (found,) = await super().inventory()
+            self.gates["stop"].set()
+            await world.ended(self.job_id)
+            return [msgspec.structs.replace(found, phones={**found.phones, self.phone_id: "stopped"})]
+
+    async def main() -> None:
+        runtime = Old()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+            runtime.phone_id = world.phones(server_id)[0].phone_id
+            runtime.gates["stop"] = asyncio.Event()
+            (answer,) = world.restart(runtime.phone_id).jobs
+            runtime.job_id = answer.job_id or ""
+            await eventually(lambda: "stop" in runtime.calls, "the restart has begun")
+            await Reconciler(world.fleet, runtime).reconcile()
+            assert recoveries(world) == []
+            assert [phone.status for phone in world.phones(server_id)] == [2] * 3
+        await runtime.close()
+
+    asyncio.run(main())
+
+
 def test_a_server_that_is_deleted_while_we_look_is_not_brought_back(world: World) -> None:
     class Slow(Reconciler):
         """Two servers are deleted after the rows were read; the one job that does it has the lane of the first."""

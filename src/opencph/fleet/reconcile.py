@@ -222,12 +222,13 @@ class Reconciler:
     async def reconcile(self) -> None:
         """One comparison. The order of reading keeps it from fighting with jobs.
 
-        First the number of the newest job, then the inventory, then the rows: a server that has a running job, or got one since the
-        first reading, is left alone, so what the inventory says of the others is no older than their rows.
+        First the number of the newest job and who is busy, then the inventory, then the rows: a server that has a running job, or had
+        one at the first reading, or got one since, is left alone, so what the inventory says of the others is no older than their rows.
         """
-        before = await asyncio.to_thread(self._newest_job)
+        before, busy_before = await asyncio.to_thread(self._first_look)
         inventory = {one.generation_id: one for one in await self.runtime.inventory()}
         rows, busy, phones = await asyncio.to_thread(self._read, before, inventory)
+        busy |= busy_before
         await strangers.take_away(self.fleet, self.runtime, inventory, rows, busy, before)
         by_generation: dict[str, list[_PhoneRow]] = {}
         for phone in phones:
@@ -236,9 +237,11 @@ class Reconciler:
             if _settled(row) and row.server_id not in busy:
                 await self._compare(row, before, inventory.get(row.generation_id), by_generation.get(row.generation_id, []))
 
-    def _newest_job(self) -> int:
+    def _first_look(self) -> tuple[int, set[str]]:
+        """The number of the newest job, and the lanes in which one runs: it may end before the rows are read."""
         with self.fleet.database.read() as tx:
-            return tx.row(_NEWEST_JOB) or 0
+            newest = tx.row(_NEWEST_JOB) or 0
+            return newest, set(tx.rows(_BUSY_LANES, after_seq=newest))
 
     def _read(
         self, newest_job: int, inventory: Mapping[str, GenerationInventory]
