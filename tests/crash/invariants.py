@@ -162,9 +162,11 @@ def possessions(site: Site) -> Possessions:
 
 
 def _tree(top: Path) -> Iterable[str]:
-    for path in top.rglob("*"):
-        if not path.is_dir() or path.is_symlink():
-            yield str(path.relative_to(top))
+    """What is on a phone's disk; what the phone keeps beside it for itself is its own."""
+    for directory in ("data", "cache"):
+        for path in (top / directory).rglob("*"):
+            if not path.is_dir() or path.is_symlink():
+                yield str(path.relative_to(top))
 
 
 def nothing_leaks(site: Site) -> None:
