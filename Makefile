@@ -45,6 +45,7 @@ lint: $(VENV)/.test ## ruff, mypy (strict), import rules, generated pages
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python docs/settings_page.py --check
 	$(BIN)/python docs/parity_page.py --check
+	$(BIN)/python docs/handset_commands.py --check
 
 bench: $(VENV)/.test ## measure the numbers of docs/numbers.md; ROWS="buy change" chooses
 	@tools/debian-packages $(SHELL_OF_PHONES) wrk:wrk adb:adb ssh:openssh-client /usr/sbin/sshd:openssh-server
