@@ -57,7 +57,10 @@ def run_restore(settings: Settings, source: Path, *, only_check: bool, as_json: 
         return 130
     notes = [f"the data of image {one} is not in the backup: the image reads failed" for one in lost]
     if manifest.absent:
-        notes.append(f"the phones of {len(manifest.absent)} servers were not on the machine of the backup: they come back empty, after `opencph hosts adopt`")
+        notes.append(
+            f"the phones of {len(manifest.absent)} servers were not on the machine of the backup: "
+            "they come back empty, after `opencph hosts adopt`"
+        )
     if header.objects:
         notes.append(f"objects are not in the backup: they are in {header.objects}, which the setting `objects` must name")
     elif settings.objects and not only_check:

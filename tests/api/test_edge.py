@@ -298,7 +298,7 @@ def test_a_taken_port_is_named() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:-1", "127.0.0.1:99999", "192.0.2.1:0"])
 def test_an_address_that_cannot_be_listened_on_is_named(address: str) -> None:
-    with pytest.raises(ListenError, match="cannot listen on|is not an address of this machine"):
+    with pytest.raises(ListenError, match=r"cannot listen on|is not an address of this machine"):
         listen(address)
 
 

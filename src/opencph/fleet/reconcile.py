@@ -222,8 +222,9 @@ class Reconciler:
     async def reconcile(self) -> None:
         """One comparison. The order of reading keeps it from fighting with jobs.
 
-        First the number of the newest job and who is busy, then the inventory, then the rows: a server that has a running job, or had
-        one at the first reading, or got one since, is left alone, so what the inventory says of the others is no older than their rows.
+        First the number of the newest job and who is busy, then the inventory, then the rows: a server that has a running job, or
+        had one at the first reading, or got one since, is left alone, so what the inventory says of the others is no older than
+        their rows.
         """
         before, busy_before = await asyncio.to_thread(self._first_look)
         inventory = {one.generation_id: one for one in await self.runtime.inventory()}
