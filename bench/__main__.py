@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 
-from bench import http, phones, several, starting, ways
+from bench import handsets, http, phones, several, starting, ways
 from bench.table import Row, machine, show, write_page
 
 #: name -> what measures it; several names may share one start of OpenCPH
@@ -20,6 +20,9 @@ ROWS = {
     "get": http.get_phone,
     "list": http.list_phones,
     "push": phones.push,
+    "handset": handsets.daily,
+    "large": handsets.large,
+    "neighbours": handsets.neighbours,
     "mapping": ways.mapping,
     "tunnel": ways.tunnel,
     "tunnel-push": ways.push_ways,

@@ -6,6 +6,7 @@ import asyncio
 import os
 import stat
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,80 @@ def test_a_client_that_vanishes_leaves_no_half_file(home: Path) -> None:
             counted = phone.disk.used()
             phone.disk.forget()
             assert phone.disk.used() == counted
+
+    asyncio.run(main())
+
+
+def test_a_client_that_vanishes_while_much_is_written_or_read_leaves_nothing_behind(home: Path) -> None:
+    """Both ways: what is written in a thread, and what is sent to nobody."""
+
+    async def main() -> None:
+        async with running(home / "p", data_bytes=256 * MIB) as phone:
+            for _ in range(5):
+                adb = await dial(phone)
+                pushing = asyncio.create_task(adb.push(bytes(64 * MIB), "/data/half"))
+                await until((home / "p" / "data" / "half").exists)
+                await adb.close()
+                with suppress(AdbError, OSError):
+                    await pushing
+                await until(lambda: not (home / "p" / "data" / "half").exists())
+            with (home / "p" / "data" / "large").open("wb") as file:
+                file.truncate(128 * MIB)
+            phone.disk.forget()
+            for _ in range(5):
+                adb = await dial(phone)
+                stream = await adb.open("sync:")
+                await stream.write(wire.request(wire.RECV, b"/data/large"))
+                await stream.read_exactly(100_000)
+                await adb.close()
+            await until(lambda: not _open_files(home / "p"))
+            counted = phone.disk.used()
+            phone.disk.forget()
+            assert phone.disk.used() == counted
+            async with await dial(phone) as adb:
+                assert len(await adb.pull("/data/large")) == 128 * MIB
+
+    asyncio.run(main())
+
+
+def _open_files(directory: Path) -> list[str]:
+    """What this process has open below a directory."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(entry.readlink()))
+    return [path for path in found if path.startswith(str(directory))]
+
+
+def test_a_file_in_more_pieces_than_one_call_writes_arrives_whole(home: Path) -> None:
+    async def main() -> None:
+        async with running(home / "p") as phone, await dial(phone) as adb:
+            data = os.urandom(20_000)
+            stream = await adb.open("sync:")
+            pieces = b"".join(wire.REQUEST.pack(wire.DATA, 1) + data[at : at + 1] for at in range(len(data)))
+            await stream.write(wire.request(wire.SEND, b"/data/pieces,33188") + pieces + wire.REQUEST.pack(wire.DONE, 1))
+            assert await stream.read_exactly(8) == wire.REQUEST.pack(wire.OKAY, 0)
+            assert await adb.pull("/data/pieces") == data
+
+    asyncio.run(main())
+
+
+def test_a_request_in_the_message_that_ends_a_large_file_is_answered(home: Path) -> None:
+    async def main() -> None:
+        async with running(home / "p") as phone, await dial(phone) as adb:
+            stream = await adb.open("sync:")
+            chunk = wire.REQUEST.pack(wire.DATA, 60_000) + bytes(60_000)
+            words = wire.request(wire.SEND, b"/data/file,33188") + 3 * chunk + wire.REQUEST.pack(wire.DONE, 1)
+            await stream.write(words + wire.request(wire.RECV, b"/data/file"))
+            async with asyncio.timeout(20):
+                assert await stream.read_exactly(8) == wire.REQUEST.pack(wire.OKAY, 0)
+                got = b""
+                while True:
+                    kind, length = wire.REQUEST.unpack(await stream.read_exactly(8))
+                    if kind == wire.DONE:
+                        break
+                    got += await stream.read_exactly(length)
+            assert got == bytes(180_000)
 
     asyncio.run(main())
 

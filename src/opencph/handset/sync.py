@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING
 
 from opencph.adb import sync_protocol as wire
@@ -16,11 +18,28 @@ if TYPE_CHECKING:
     from opencph.handset.disk import Disk
     from opencph.handset.files import Files
 
+INLINE_BYTES = 64 * 1024  # of a message: more is written in a thread
+NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+
 
 class SyncService(Service):
     """One `sync:` stream: requests one after the other, until QUIT or a failure."""
 
-    __slots__ = ("_buffer", "_disk", "_download", "_draining", "_files", "_left", "_listing", "_state", "_stream", "_upload")
+    __slots__ = (
+        "_buffer",
+        "_closed",
+        "_disk",
+        "_download",
+        "_draining",
+        "_files",
+        "_left",
+        "_listing",
+        "_state",
+        "_stream",
+        "_upload",
+        "_waiting",
+        "_working",
+    )
 
     def __init__(self, stream: Stream, files: Files, disk: Disk) -> None:
         self._stream = stream
@@ -33,31 +52,68 @@ class SyncService(Service):
         self._draining = False  # a push failed: swallow its data, as old adb clients need it
         self._download: Download | CompressedDownload | None = None
         self._listing: Iterator[bytes] | None = None
+        self._working: asyncio.Task[None] | None = None  # what takes its time, in a thread: the file and the fields are its own
+        self._waiting: list[bytes] = []  # messages that came meanwhile
+        self._closed = False
 
     def on_data(self, data: memoryview) -> bool:
-        """Requests, or pieces of a file."""
+        """Requests, or pieces of a file. Large pieces are written in a thread, so that the host's other phones do not wait."""
+        if self._working is not None:
+            self._waiting.append(bytes(data))
+            return False
+        if self._upload is not None and len(data) > INLINE_BYTES:
+            self._waiting.append(bytes(data))
+            self._work(self._receive())
+            return False
         try:
-            self._feed(data)
+            for pieces in self._feed(data):
+                self._write(pieces)
         except _EndError as end:
-            if end.args:
-                self._stream.write(wire.fail(str(end)))
-            self._finish()
+            self._end(end)
         return True
+
+    def _work(self, work: Coroutine[None, None, None]) -> None:
+        self._working = asyncio.get_running_loop().create_task(work)
+
+    async def _receive(self) -> None:
+        """What waits, one message after the other."""
+        try:
+            while self._waiting and not self._closed:
+                try:
+                    for pieces in self._feed(memoryview(self._waiting.pop(0))):
+                        await self._write_beside(pieces)
+                except _EndError as end:
+                    self._end(end)
+                self._stream.acknowledge()
+        finally:
+            self._worked()
+        if self._download is not None and self._stream.idle:  # asked for in the same message
+            self.on_ready()
+
+    def _worked(self) -> None:
+        self._working = None
+        if self._closed:
+            self._let_go()
+
+    def _end(self, end: _EndError) -> None:
+        if end.args:
+            self._stream.write(wire.fail(str(end)))
+        self._finish()
 
     def on_ready(self) -> None:
         """The peer took what we sent: send more of the file or the listing."""
         if self._download is not None:
-            try:
-                data = self._download.next(self._stream.max_payload)
-            except OSError as error:
-                data = wire.fail(f"read failed: {error.strerror}")
-                self._download.close()
-                self._download = None
-                self._stream.write(data)
+            if self._working is not None:
                 return
-            if len(data) == 8 and data[:4] == wire.DONE:
-                self._download = None
-            self._stream.write(data)
+            try:
+                data = self._download.next(self._stream.max_payload, NOWAIT)
+            except BlockingIOError:
+                self._work(self._read(self._download))
+                return
+            except OSError as error:
+                self._unreadable(error)
+                return
+            self._sent(data)
         elif self._listing is not None:
             batch = bytearray()
             for entry in self._listing:
@@ -68,8 +124,41 @@ class SyncService(Service):
                 self._listing = None
             self._stream.write(batch)
 
+    async def _read(self, download: Download | CompressedDownload) -> None:
+        try:
+            data = await asyncio.to_thread(download.next, self._stream.max_payload)
+        except OSError as error:
+            self._working = None
+            if not self._closed:
+                self._unreadable(error)
+        else:
+            self._working = None
+            if not self._closed:
+                self._sent(data)
+        finally:
+            self._worked()
+            if self._waiting and not self._closed:
+                self._work(self._receive())
+
+    def _sent(self, data: memoryview | bytes) -> None:
+        if len(data) == 8 and data[:4] == wire.DONE:
+            self._download = None
+        self._stream.write(data)
+
+    def _unreadable(self, error: OSError) -> None:
+        assert self._download is not None
+        self._download.close()
+        self._download = None
+        self._stream.write(wire.fail(f"read failed: {error.strerror}"))
+
     def on_close(self) -> None:
         """The peer is gone: nothing half-done stays."""
+        self._closed = True
+        self._waiting.clear()
+        if self._working is None:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._upload is not None:
             self._upload.abandon()
             self._upload = None
@@ -79,13 +168,14 @@ class SyncService(Service):
         self._listing = None
 
     def _finish(self) -> None:
-        self.on_close()
+        self._let_go()
         self._state = "end"
         self._stream.close()
 
     # parsing
 
-    def _feed(self, data: memoryview) -> None:
+    def _feed(self, data: memoryview) -> Iterator[list[memoryview]]:
+        """Take a message apart; yields what is to be written to the file that is being received. Raises _EndError."""
         at, end = 0, len(data)
         pieces: list[memoryview] = []
         while at < end:
@@ -128,7 +218,7 @@ class SyncService(Service):
                     self._buffer = bytearray()
                     continue
                 if pieces:
-                    self._write(pieces)
+                    yield pieces
                     pieces = []
                 if kind == wire.QUIT:
                     raise _EndError
@@ -141,7 +231,7 @@ class SyncService(Service):
             self._buffer = bytearray()
             self._request(whole)
         if pieces:
-            self._write(pieces)
+            yield pieces
 
     def _need(self) -> int:
         """Bytes that make the next whole thing: a header, a header with its path, or that and the setup of SND2 and RCV2."""
@@ -233,6 +323,18 @@ class SyncService(Service):
             return
         try:
             self._upload.write(pieces)
+        except OSError as error:
+            self._refuse(f"write failed: {error.strerror}")
+
+    async def _write_beside(self, pieces: list[memoryview]) -> None:
+        if self._upload is None:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            for step in self._upload.steps(pieces):
+                await loop.run_in_executor(None, step)
+                if self._closed:
+                    return
         except OSError as error:
             self._refuse(f"write failed: {error.strerror}")
 

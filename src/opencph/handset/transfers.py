@@ -1,4 +1,7 @@
-"""Files on their way into and out of a phone: counted against the disk, compressed if the peer asked. The service is `sync.py`."""
+"""Files on their way into and out of a phone: counted against the disk, compressed if the peer asked. The service is `sync.py`.
+
+What only touches the file itself may be called in a thread; what counts the disk belongs to the event loop.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from opencph.adb import sync_protocol as wire
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 8 + wire.DATA_MAX
 COMPRESS_BYTES = 256 * 1024  # of a file, compressed at once
+PIECES_MAX = os.sysconf("SC_IOV_MAX")  # that one call writes
+UNPACKED_BYTES = 1024 * 1024  # about so much is unpacked before it is written
 
 
 class Upload:
@@ -51,6 +58,11 @@ class Upload:
 
     def write(self, pieces: list[memoryview]) -> None:
         """Append. Raises OSError (ENOSPC when the disk is full: then nothing of it is kept)."""
+        for step in self.steps(pieces):
+            step()
+
+    def steps(self, pieces: list[memoryview]) -> Iterator[Callable[[], None]]:
+        """The same in steps that may each run in a thread; taking them from here may not. Raises OSError."""
         length = sum(map(len, pieces))
         if self._link is not None:
             for piece in pieces:
@@ -63,6 +75,11 @@ class Upload:
             self._disk.take(more)
             self.taken += more
         self.size += length
+        yield lambda: self._append(pieces, length)
+
+    def _append(self, pieces: list[memoryview], length: int) -> None:
+        if len(pieces) > PIECES_MAX:
+            pieces = [memoryview(b"".join(pieces))]
         written = os.writev(self._fd, pieces)
         while written < length:  # a nearly full disk of the machine takes a part first
             rest = memoryview(b"".join(pieces))[written:]
@@ -103,14 +120,18 @@ class Upload:
 class Download:
     """A file that is being sent: DATA chunks, as many to a message as fit."""
 
-    __slots__ = ("_buffer", "_fd")
+    __slots__ = ("_at", "_buffer", "_fd")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._at = 0
         self._buffer = bytearray()
 
-    def next(self, limit: int) -> memoryview | bytes:
-        """The next chunks, at most `limit` bytes; DONE at the end, then nothing. Raises OSError."""
+    def next(self, limit: int, flags: int = 0) -> memoryview | bytes:
+        """The next chunks, at most `limit` bytes; DONE at the end, then nothing. Raises OSError.
+
+        With the flag RWF_NOWAIT it raises BlockingIOError where the machine's disk would have to be asked.
+        """
         if self._fd < 0:
             return b""
         count = max(1, limit // CHUNK_BYTES)
@@ -118,7 +139,14 @@ class Download:
         if not self._buffer:
             self._buffer = bytearray(count * (8 + chunk))
         view = memoryview(self._buffer)
-        got = os.readv(self._fd, [view[at + 8 : at + 8 + chunk] for at in range(0, count * (8 + chunk), 8 + chunk)])
+        buffers = [view[at + 8 : at + 8 + chunk] for at in range(0, count * (8 + chunk), 8 + chunk)]
+        try:
+            got = os.preadv(self._fd, buffers, self._at, flags)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP and flags:  # this file system cannot say
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+            raise
+        self._at += got
         if not got:
             self.close()
             return wire.REQUEST.pack(wire.DONE, 0)
@@ -144,6 +172,10 @@ class Discarded:
     def write(self, pieces: list[memoryview]) -> None:
         """Take it."""
 
+    def steps(self, pieces: list[memoryview]) -> Iterator[Callable[[], None]]:
+        """Nothing to do."""
+        return iter(())
+
     def finish(self, mtime: int) -> None:
         """Well received."""
 
@@ -159,10 +191,29 @@ class Decompressed:
 
     def write(self, pieces: list[memoryview]) -> None:
         """Raises OSError for what the file raises, and when it is damaged."""
-        for piece in pieces:
-            for plain in self._decoder.decode(piece):
+        for step in self.steps(pieces):
+            step()
+
+    def steps(self, pieces: list[memoryview]) -> Iterator[Callable[[], None]]:
+        """As of the file itself: unpack some, write it, and so on."""
+        unpacked = chain.from_iterable(map(self._decoder.decode, pieces))
+        some: list[memoryview] = []
+
+        def unpack() -> None:
+            some.clear()
+            size = 0
+            for plain in unpacked:
                 if plain:
-                    self._target.write([memoryview(plain)])
+                    some.append(memoryview(plain))
+                    size += len(plain)
+                if size >= UNPACKED_BYTES:
+                    return
+
+        while True:
+            yield unpack
+            if not some:
+                return
+            yield from self._target.steps(list(some))
 
     def finish(self, mtime: int) -> None:
         """Raises OSError when the end is missing."""
@@ -183,10 +234,12 @@ class CompressedDownload:
         self._encoder = encoder
         self._ended = False
 
-    def next(self, limit: int) -> memoryview | bytes:
-        """The next chunks; DONE at the end, then nothing. Raises OSError."""
+    def next(self, limit: int, flags: int = 0) -> memoryview | bytes:
+        """The next chunks; DONE at the end, then nothing. Raises OSError. With flags always BlockingIOError."""
         if self._fd < 0:
             return b""
+        if flags:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         if self._ended:
             self.close()
             return wire.REQUEST.pack(wire.DONE, 0)
