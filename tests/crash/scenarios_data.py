@@ -14,6 +14,10 @@ from opencph.fleet.ids import new_id
 from opencph.wire.object_names import ObjectName
 
 
+#: what a phone keeps of packages from its first installation on
+OF_PACKAGES = ("data/user/", "data/system/")
+
+
 class _Data(Scenario):
     """Has names of its own in the bucket and in the phones."""
 
@@ -105,7 +109,7 @@ class Install(_Data):
 
     def prepare(self) -> None:
         self.package = f"com.new.{self.mark}"
-        self.leaves = (f"data/app/{self.package}", f"data/data/{self.package}")
+        self.leaves = (f"data/app/{self.package}", f"data/data/{self.package}", *OF_PACKAGES)
         self.put(f"{self.package}.apk", apk(self.package))
 
     def accept(self) -> None:
@@ -217,6 +221,7 @@ class _Share(_Data):
             f"data/app/{self.package}",
             f"data/data/{self.package}",
             f"data/share_me/{self.mark}",
+            *OF_PACKAGES,
         )
 
     def _order(self, key: str, **more: object) -> dict[str, object]:
