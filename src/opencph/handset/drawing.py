@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import sys
 import time
 import zlib
 from collections import OrderedDict
-from functools import lru_cache
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -26,6 +29,7 @@ PNG_FILTER_UP = 2
 ICON_SIDE = 96  # pixels, as `packages.ICON_BYTES` has them
 FIRST_WIDE = 0x2E80  # from the radicals on, letters are Chinese, Japanese or Korean
 PICTURES_KEPT = 4  # of this process, 3 bytes a pixel each
+SWITCH_SECONDS = 0.0005  # for how long at most the painter keeps the interpreter from the event loop
 REPAINT_MAX = 16  # changed boxes; with more everything is painted
 
 _pictures: OrderedDict[str, tuple[list[Item], Image.Image]] = OrderedDict()  # by phone
@@ -91,12 +95,10 @@ def _paint(items: list[Item], area: Box) -> Image.Image:
     return image
 
 
-def draw(phone: Phone) -> Image.Image:
-    """The screen as it is now, width x height pixels."""
-    width, height = size(phone)
-    items = layout(phone)
+def _draw(phone_id: str, items: list[Item], width: int, height: int) -> Image.Image:
+    """The screen as it is now: painted where it changed since the last time. On the painter's thread only."""
     whole = (0, 0, width, height)
-    before, image = _pictures.pop(phone.config.phone_id, ([], None))
+    before, image = _pictures.pop(phone_id, ([], None))
     if image is not None and image.size == (width, height):
         changed = [item.box for item in set(before) ^ set(items) if item.kind != "none"]
         if len(changed) > REPAINT_MAX:
@@ -107,10 +109,24 @@ def draw(phone: Phone) -> Image.Image:
                 image.paste(_paint(items, box), box[:2])
     else:
         image = _paint(items, whole)
-    _pictures[phone.config.phone_id] = (items, image)
+    _pictures[phone_id] = (items, image)
     while len(_pictures) > PICTURES_KEPT:
         _pictures.popitem(last=False)
     return image
+
+
+@cache
+def _painter() -> ThreadPoolExecutor:
+    """One thread for the pictures of all phones of this process, so that none of them waits for another's."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return ThreadPoolExecutor(1, "painter")
+
+
+async def _painted(phone: Phone, made_of: Callable[[Image.Image], bytes]) -> bytes:
+    width, height = size(phone)
+    phone_id, items = phone.config.phone_id, layout(phone)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_painter(), lambda: made_of(_draw(phone_id, items, width, height)))
 
 
 def encode(image: Image.Image) -> bytes:
@@ -136,12 +152,16 @@ async def png(phone: Phone) -> bytes:
     screen = phone.running_screen
     seen = (screen.version, time.time() // 60, phone.config.name)
     if screen.cached_for != seen:
-        image = draw(phone)
-        screen.cached, screen.cached_for = await asyncio.to_thread(encode, image.copy()), seen
+        screen.cached, screen.cached_for = await _painted(phone, encode), seen
     return screen.cached
 
 
-def raw(phone: Phone) -> bytes:
+async def raw(phone: Phone) -> bytes:
     """The screen as `screencap` without -p gives it: width, height, format, colour space, then RGBA."""
-    image = draw(phone).convert("RGBA")
-    return struct.pack("<4I", *image.size, PIXEL_FORMAT_RGBA_8888, 1) + image.tobytes()
+    width, height = size(phone)
+    return struct.pack("<4I", width, height, PIXEL_FORMAT_RGBA_8888, 1) + await pixels(phone)
+
+
+async def pixels(phone: Phone) -> bytes:
+    """The screen as RGBA, row by row."""
+    return await _painted(phone, lambda image: image.convert("RGBA").tobytes())

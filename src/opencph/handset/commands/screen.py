@@ -35,7 +35,7 @@ async def screencap(context: Context, given: Given) -> int:
         raise Refusal("usage: screencap [-hp] [-d display-id] [FILENAME]", 1)
     as_png = given.has("-p") or (bool(files) and files[0].endswith(".png"))
     await apps.refresh(context.phone)
-    data = await drawing.png(context.phone) if as_png else drawing.raw(context.phone)
+    data = await drawing.png(context.phone) if as_png else await drawing.raw(context.phone)
     if not files:
         context.out(data)
         return 0
