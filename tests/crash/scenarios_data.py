@@ -13,7 +13,6 @@ from crash.site import BUCKET, V1, JobRow
 from opencph.fleet.ids import new_id
 from opencph.wire.object_names import ObjectName
 
-
 #: what a phone keeps of packages from its first installation on
 OF_PACKAGES = ("data/user/", "data/system/")
 
