@@ -241,20 +241,100 @@ def test_a_body_that_is_no_json_object_has_one_code_everywhere(world: World, rou
 #: path parameter -> the codes of one that is malformed, and of one that is unknown
 PATH_FAULTS = {
     "server_id": (("CPS.0016", 400), ("CPS.0015", 404)),
+    "resource_id": (("CPS.0016", 400), ("CPS.0015", 404)),
     "phone_id": (("CPS.0004", 400), ("CPS.0005", 404)),
     "job_id": (("CPS.0011", 404), ("CPS.0011", 404)),
     "band_width_id": (("CPS.0033", 400), ("CPS.0115", 404)),
+    "image_id": (("CPS.0030", 400), ("CPS.0166", 404)),
+    "event_id": (("CPS.0017", 404), ("CPS.0017", 404)),
 }
+#: the name in a sample of what a path calls differently
+IN_SAMPLES = {"band_width_id": "bandwidth_id", "resource_id": "server_id"}
+ONE_THING = [route for route in CPH if re.search(r"\{(?!project_id|resource_type)", route.path)]
 
 
-@every([route for route in CPH if any(f"{{{name}}}" in route.path for name in PATH_FAULTS)])
+def of_path(route: Route) -> str:
+    """The first id in a route's path beside the project's."""
+    return str(next(name for name in re.findall(r"\{(\w+)\}", route.path) if name not in ("project_id", "resource_type")))
+
+
+@every(ONE_THING)
 def test_a_wrong_id_in_the_path_has_one_code_everywhere(world: World, route: Route) -> None:
-    name = next(name for name in PATH_FAULTS if f"{{{name}}}" in route.path)
+    name = of_path(route)
     malformed, unknown = PATH_FAULTS[name]
-    own = "bandwidth_id" if name == "band_width_id" else name
-    for value, expected in (("x", malformed), (NOBODYS[own], unknown)):
+    own = IN_SAMPLES.get(name, name)
+    for value, expected in (("x", malformed), (NOBODYS[own] + "0", malformed), (NOBODYS[own], unknown)):
         reply = call(world, route, world.mine.ids | {own: value, "new_name": f"never-{route.operation}"})
         assert (reply.code, reply.status) == expected, reply
+
+
+@every([route for route in ONE_THING if SAMPLES[route.operation].body])
+def test_first_the_form_of_the_id_in_the_path_then_the_body_then_whether_it_is_there(world: World, route: Route) -> None:
+    name = of_path(route)
+    own, (malformed, _) = IN_SAMPLES.get(name, name), PATH_FAULTS[name]
+    for value, expected in (("x", malformed), (NOBODYS[own], ("APIGW.0201", 400))):
+        path = path_of(route, {**NOBODYS, **world.mine.ids, own: value}, world.mine.project_id)
+        reply = world.call(route.method, path, b"{")
+        assert (reply.code, reply.status) == expected, reply
+
+
+@every([route for route in NEIGHBOUR_ROUTES if route.operation in SAMPLES and names_something(route)])
+def test_beside_cph_a_malformed_id_in_the_path_answers_like_an_unknown_one(world: World, route: Route) -> None:
+    names = [name for name in re.findall(r"\{(\w+)\}", route.path) if name != "project_id"]
+    for name in names:
+        own = IN_SAMPLES.get(name, name)
+        found = [
+            (reply.status, reply.code)
+            for reply in (call(world, route, world.mine.ids | {own: value, "new_name": "never"}) for value in ("x", NOBODYS[own]))
+        ]
+        assert found[0] == found[1] and found[0][0] == 404, found
+
+
+#: query parameter that holds one id -> the code of a malformed one
+QUERY_IDS = {"server_id": "CPS.0016", "image_id": "CPS.0030", "event_id": "CPS.0017"}
+
+
+def asking(world: World, route: Route, field: str, value: str | None) -> Reply:
+    """The valid call of a list with one parameter of its query changed, or left out."""
+    sample, ids = SAMPLES[route.operation], {**NOBODYS, **world.mine.ids}
+    asked = [pair for pair in (sample.query(ids) if sample.query else "").split("&") if pair]
+    kept = [pair for pair in asked if pair.partition("=")[0] != field]
+    changed = [] if value is None else [f"{field}={value}"]
+    return world.call("GET", path_of(route, ids, world.mine.project_id), query="&".join([*kept, *changed]))
+
+
+def queried(routes: list[Route]) -> list[Any]:
+    """Every parameter of every query."""
+    return [
+        pytest.param(route, field, id=f"{route.operation}-{field}")
+        for route in routes
+        if route.method == "GET" and (query := shape(route.operation, "Query")) is not None
+        for field in query.__struct_encode_fields__
+    ]
+
+
+@pytest.mark.parametrize(("route", "field"), [one for one in queried(CPH) if one.values[1] in QUERY_IDS])
+def test_a_malformed_id_in_a_query_has_one_code_everywhere(world: World, route: Route, field: str) -> None:
+    for value in ("x", "zz", NOBODYS[field] + "0", "%00"):
+        assert asking(world, route, field, value).code == QUERY_IDS[field]
+
+
+@pytest.mark.parametrize(("route", "field"), queried(KNOWN))
+def test_an_empty_filter_counts_as_left_out_everywhere_and_an_empty_page_is_none(world: World, route: Route, field: str) -> None:
+    empty, left_out = asking(world, route, field, ""), asking(world, route, field, None)
+    wrong_page = route in CPH and field in ("limit", "offset")
+    assert (empty.status, empty.code) == ((400, "CPS.0002") if wrong_page else (left_out.status, left_out.code))
+
+
+def test_what_a_query_must_have_is_missed_when_it_is_empty(world: World) -> None:
+    routes = {route.operation: route for route in KNOWN}
+    for operation, field, code in (
+        ("ListShareFiles", "server_ids", "CPS.0095"),
+        ("ListShareFiles", "path", "CPS.0199"),
+        ("ListJobs", "request_id", "CPS.0049"),
+    ):
+        reply = asking(world, routes[operation], field, "")
+        assert (reply.status, reply.code) == (400, code), reply
 
 
 def paged(field: str) -> list[Route]:

@@ -44,5 +44,5 @@ def update_image_member(call: Call) -> Result:
 
 def delete_image_member(call: Call) -> Result:
     """DELETE /v1/{project_id}/cloud-phone/images/{image_id}/members/{member_id}."""
-    image_id, member_id = checks.image_id(call.params[0]), call.params[1]
+    image_id, member_id = checks.image_id(call.params[0]), checks.member_id(call.params[1])
     return rules.delete_image_member(call.fleet, call.caller, call.request_id, image_id, member_id)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from opencph.wire.checks import UUID, UUID_RULE, Fields, json_object
-from opencph.wire.errors import CphError, shown
+from opencph.wire.checks import Fields, check_uuid, json_object
+from opencph.wire.errors import CphError
 from opencph.wire.query_checks import page_of
 from opencph.wire.servers import ServerBandWidth
 
@@ -52,9 +52,7 @@ def show_bandwidth_detail(query: Mapping[str, str]) -> ShowBandwidthDetailQuery:
 
 def band_width_id(value: str) -> str:
     """The id of a bandwidth in the path, in lower case. Raises CPS.0033."""
-    if UUID.fullmatch(value) is None:
-        raise CphError("CPS.0033", f"band_width_id {shown(value)}: {UUID_RULE}")
-    return value.lower()
+    return check_uuid(value, "CPS.0033", "band_width_id")
 
 
 def update_bandwidth(body: bytes) -> UpdateBandwidthRequest:

@@ -196,7 +196,19 @@ class Fields:
 
 
 def check_id(value: str, code: str, field: str) -> str:
-    """An id in a path or query: 32 hexadecimal characters, returned in lower case."""
-    if HEX_ID.fullmatch(value) is None:
-        raise CphError(code, f"{field} {shown(value)} {HEX_ID_RULE}")
+    """An id in a path or query: 32 hexadecimal characters, returned in lower case.
+
+    `code` is the table's "invalid" for that parameter, or its "not found" where the table knows nothing else (jobs, events).
+    """
+    return _formed(value, code, field, HEX_ID, HEX_ID_RULE)
+
+
+def check_uuid(value: str, code: str, field: str) -> str:
+    """The same of an id that is a UUID."""
+    return _formed(value, code, field, UUID, UUID_RULE)
+
+
+def _formed(value: str, code: str, field: str, pattern: re.Pattern[str], rule: str) -> str:
+    if pattern.fullmatch(value) is None:
+        raise CphError(code, f"{field} {shown(value)} {rule}")
     return value.lower()

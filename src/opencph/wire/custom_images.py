@@ -9,7 +9,7 @@ import msgspec
 from opencph.wire.checks import Fields, check_id, json_object
 from opencph.wire.errors import CphError, shown
 from opencph.wire.models import PageInfo
-from opencph.wire.query_checks import choice, page_of, since, text
+from opencph.wire.query_checks import choice, id_of, page_of, since, text
 
 PRIVATE, SHARE = "private", "share"
 CREATING, PRODUCTION, CREATE_FAILED = 0, 1, 2
@@ -117,11 +117,11 @@ def list_images(query: Mapping[str, str]) -> ListImagesQuery:
         limit=limit,
         image_type=image_type,
         status=choice(query, "status", "CPS.0010", (CREATING, PRODUCTION, CREATE_FAILED)),
-        image_id=text(query, "image_id", "CPS.0030"),
+        image_id=id_of(query, "image_id", "CPS.0030"),
         image_name=text(query, "image_name", "CPS.0162"),
         create_since=create_since,
         create_until=create_until,
-        src_project_id=text(query, "src_project_id", "CPS.0046"),
+        src_project_id=id_of(query, "src_project_id", "CPS.0046", _project_id),
     )
 
 
@@ -133,6 +133,15 @@ def list_image_members(query: Mapping[str, str]) -> ListImageMembersQuery:
 def image_id(value: str) -> str:
     """The id of a custom image in the path. Raises CPS.0030."""
     return check_id(value, "CPS.0030", "image_id")
+
+
+def member_id(value: str) -> str:
+    """The id of the project in the path that an image is shared with. Raises CPS.0046."""
+    return _project_id(value, "CPS.0046", "member_id")
+
+
+def _project_id(value: str, code: str, field: str) -> str:
+    return Fields({field: value}).text(field, code, max_bytes=PROJECT_ID_MAX_BYTES)
 
 
 def add_image_member(body: bytes) -> AddImageMemberRequest:

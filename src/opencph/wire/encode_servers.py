@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from opencph.wire.checks import Fields, check_id, json_object
+from opencph.wire.checks import Fields, json_object
 from opencph.wire.errors import CphError
-from opencph.wire.query_checks import choice, page_of
+from opencph.wire.query_checks import choice, id_of, page_of
 
 SERVER, CONTAINER = 0, 1
 #: Accepted by the filter: what the query's page lists.
@@ -84,13 +84,12 @@ class RestartEncodeServerResponse(msgspec.Struct, frozen=True, kw_only=True):
 def list_encode_servers(query: Mapping[str, str]) -> ListEncodeServersQuery:
     """Check the query of ListEncodeServers."""
     offset, limit = page_of(query, 100)
-    server_id = query.get("server_id")
     return ListEncodeServersQuery(
         offset=offset,
         limit=limit,
         type=choice(query, "type", "CPS.0116", (SERVER, CONTAINER)),
         status=choice(query, "status", "CPS.0010", STATUSES),
-        server_id=check_id(server_id, "CPS.0016", "server_id") if server_id else None,
+        server_id=id_of(query, "server_id", "CPS.0016"),
     )
 
 

@@ -1,9 +1,12 @@
-"""Checks of the query parameters of the list operations (cph-api.md sections 4 and 8). Pure. An empty text counts as left out."""
+"""Checks of the query parameters of the list operations (cph-api.md sections 4 and 8). Pure.
+
+An empty filter or marker counts as left out; an empty offset or limit is no number.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from opencph.wire.checks import NUL_RULE, check_id
 from opencph.wire.errors import CphError, shown
@@ -30,6 +33,7 @@ FILTER_MAX_BYTES = 256
 
 PHONE_STATUSES = (0, 1, 2, 3, 4, 6, 7, 8, -5, -6, -7, -8, -9)
 SERVER_STATUSES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 13)
+BAD_PAGE = "CPS.0002"
 IMAGE_TYPES = ("public", "private", "share", "all")
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
@@ -45,7 +49,7 @@ def list_cloud_phone_servers(query: Query) -> ListCloudPhoneServersQuery:
         offset=_offset(query),
         limit=_limit(query, LIMIT_MAX),
         server_name=text(query, "server_name", "CPS.0087"),
-        server_id=_server_id(query),
+        server_id=id_of(query, "server_id", "CPS.0016"),
         network_version=version,
         phone_model_name=text(query, "phone_model_name", "CPS.0028"),
         create_since=create_since,
@@ -60,7 +64,7 @@ def list_cloud_phones(query: Query) -> ListCloudPhonesQuery:
         offset=_offset(query),
         limit=_limit(query, LIMIT_MAX_PHONES),
         phone_name=text(query, "phone_name", "CPS.0025"),
-        server_id=_server_id(query),
+        server_id=id_of(query, "server_id", "CPS.0016"),
         status=choice(query, "status", "CPS.0010", PHONE_STATUSES),
         type=choice(query, "type", "CPS.0116", (0, 1)),
     )
@@ -139,7 +143,7 @@ def since(query: Query) -> tuple[int | None, int | None]:
 
 def _integer(query: Query, field: str, code: str, *, low: int = -(2**62), high: int = 2**62) -> int | None:
     text = query.get(field)
-    if text is None:
+    if text is None or (text == "" and code != BAD_PAGE):
         return None
     if _INTEGER.fullmatch(text) is None:
         raise CphError(code, f"{field} {shown(text)}: must be an integer")
@@ -151,11 +155,11 @@ def _integer(query: Query, field: str, code: str, *, low: int = -(2**62), high: 
 
 
 def _offset(query: Query) -> int:
-    return _integer(query, "offset", "CPS.0002", low=0) or 0
+    return _integer(query, "offset", BAD_PAGE, low=0) or 0
 
 
 def _limit(query: Query, high: int, *, default: int = LIMIT_DEFAULT) -> int:
-    limit = _integer(query, "limit", "CPS.0002", low=1, high=high)
+    limit = _integer(query, "limit", BAD_PAGE, low=1, high=high)
     return default if limit is None else limit
 
 
@@ -177,6 +181,7 @@ def text(query: Query, field: str, code: str) -> str | None:
     return value
 
 
-def _server_id(query: Query) -> str | None:
-    text = query.get("server_id")
-    return check_id(text, "CPS.0016", "server_id") if text else None
+def id_of(query: Query, field: str, code: str, check: Callable[[str, str, str], str] = check_id) -> str | None:
+    """An id, of 32 hexadecimal characters unless `check` says otherwise, or None when left out or empty."""
+    value = query.get(field)
+    return check(value, code, field) if value else None

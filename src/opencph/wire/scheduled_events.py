@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from opencph.wire.checks import UUID, UUID_RULE, Fields, check_id, json_object
+from opencph.wire.checks import Fields, check_uuid, json_object
 from opencph.wire.errors import CphError, shown
 from opencph.wire.models import PageInfo
-from opencph.wire.query_checks import limit_of, text
+from opencph.wire.query_checks import id_of, limit_of, text
 
 STATES = ("inquiring", "scheduled", "executing", "completed", "failed", "canceled")
 TYPES = ("localdisk-recovery", "system-maintenance")
@@ -30,8 +30,8 @@ class ListScheduledEventsQuery(msgspec.Struct, frozen=True, kw_only=True):
     server_id: str | None = None
     publish_since: int | None = None
     publish_until: int | None = None
-    states: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
+    states: tuple[str, ...] = msgspec.field(default=(), name="state")
+    types: tuple[str, ...] = msgspec.field(default=(), name="type")
 
 
 class ScheduledEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,13 +92,11 @@ def list_scheduled_events(query: Mapping[str, str], states: Sequence[str], types
         for value in values:
             if value not in known:
                 raise CphError(code, f"{field} {shown(value)}: must be one of {', '.join(known)}")
-    server_id = query.get("server_id")
-    event = text(query, "event_id", "CPS.0017")
     return ListScheduledEventsQuery(
         limit=limit_of(query, 100, 10),
         marker=text(query, "marker", "CPS.0002"),
-        event_id=None if event is None else event.lower(),
-        server_id=check_id(server_id, "CPS.0016", "server_id") if server_id else None,
+        event_id=id_of(query, "event_id", "CPS.0017", check_uuid),
+        server_id=id_of(query, "server_id", "CPS.0016"),
         publish_since=_time(query.get("publish_since"), "publish_since"),
         publish_until=_time(query.get("publish_until"), "publish_until"),
         states=tuple(states),
@@ -108,9 +106,7 @@ def list_scheduled_events(query: Mapping[str, str], states: Sequence[str], types
 
 def event_id(value: str) -> str:
     """The id of an event in the path, in lower case. Raises CPS.0017."""
-    if UUID.fullmatch(value) is None:
-        raise CphError("CPS.0017", f"event_id {shown(value)}: {UUID_RULE}")
-    return value.lower()
+    return check_uuid(value, "CPS.0017", "event_id")
 
 
 def authorize_scheduled_event(body: bytes) -> AuthorizeScheduledEventRequest:
