@@ -94,7 +94,7 @@ def test_an_own_file_adds_and_overrides_by_name(tmp_path: Path) -> None:
         ('[phone_models."rx1.cp.c60.d10.e1v1"]\nserver_model_name = "nowhere"', ["server_model_name 'nowhere'"]),
         ('[phone_models."rx1.cp.c60.d10.e1v1"]\ndisk = 0', ["disk must be 0 for 2.0 flavors"]),
         ('[phone_models."rx1.cp.c60.d32.e1v1.qemu"]\nimage_label = "toaster"', ["$.image_label"]),
-        ('[images."23060020230626f104211b2100000ed4"]\nfits = ["cloud_phone"]', ["no image fits image_label 'qemu_phone'"]),
+        ('[images."23060020230626f104211b2100000ed4"]\nimage_labels = ["cloud_phone"]', ["no image has image_label 'qemu_phone'"]),
         (f'[images."{"x" * 33}"]\nimage_name = "x"', ["1 to 32 bytes"]),
         ("[hosts.a]\navailability_zone = 'z'\nphone_capacity = -1\nserver_capacity = 1", ["[hosts.", "$.phone_capacity"]),
     ],
@@ -147,8 +147,22 @@ def test_phone_models_page_by_offset_and_filter_by_status(world: FleetWorld) -> 
     assert msgspec.json.decode(rx1.extend_spec)["eip_count"] == 1
 
 
+def test_images_page_by_marker_also_between_the_labels_of_one(world: FleetWorld) -> None:
+    found: list[tuple[str, str]] = []
+    marker = None
+    while True:
+        answer = list_cloud_phone_images(world.fleet, world.caller, "r", ListCloudPhoneImagesQuery(marker=marker, limit=1))
+        found += [(image.image_id, image.image_label) for image in answer.phone_images]
+        marker = answer.page_info.next_marker
+        if marker is None:
+            break
+    wanted = [(image_id, label) for image_id, image in world.fleet.catalogue.images.items() for label in image.image_labels]
+    assert found == wanted
+    assert len(found) > len(world.fleet.catalogue.images), "one image runs on flavors of two labels"
+
+
 def test_images_are_all_public_so_far(world: FleetWorld) -> None:
-    for image_type, count in (("all", 9), ("public", 9), ("private", 0), ("share", 0)):
+    for image_type, count in (("all", 13), ("public", 13), ("private", 0), ("share", 0)):
         answer = list_cloud_phone_images(world.fleet, world.caller, "r", ListCloudPhoneImagesQuery(image_type=image_type))
         assert len(answer.phone_images) == count
         assert all(image.is_public == 1 for image in answer.phone_images)

@@ -12,10 +12,12 @@ import msgspec
 from fleet.fleet_world import KG1, RX1_IMAGE, SEED_IMAGE, FleetWorld, refused
 from opencph.fleet.generations import release
 from opencph.fleet.ids import new_id, new_uuid
+from opencph.fleet.images import list_cloud_phone_images
 from opencph.fleet.payloads import CreateServerJob
 from opencph.fleet.server_create import create_net2_cloud_phone_server
 from opencph.fleet.servers import show_cloud_phone_server_detail
 from opencph.wire.errors import CphError
+from opencph.wire.images import ListCloudPhoneImagesQuery
 from opencph.wire.servers import BandWidth, DataVolume, Eip, ExtendParam, Nic, PublicIp
 
 
@@ -77,15 +79,25 @@ def test_server_flavor_phone_flavor_and_image_must_fit_each_other(world: FleetWo
     world.create(server_model_name="physical.rx1.xlarge", phone_model_name="rx1.cp.c60.d10.e1v1", image_id=RX1_IMAGE)
 
 
-def test_every_flavor_on_sale_can_be_bought_with_an_image_of_its_own(world_with: Callable[..., FleetWorld]) -> None:
+def test_every_flavor_on_sale_can_be_bought_with_an_image_of_its_label_and_with_no_other(
+    world_with: Callable[..., FleetWorld],
+) -> None:
+    """As a client chooses: by the `image_label` of both lists."""
     world = world_with(quota_phones=100_000, host_phones=100_000)
     catalogue = world.fleet.catalogue
+    listed = list_cloud_phone_images(world.fleet, world.caller, "r", ListCloudPhoneImagesQuery()).phone_images
     bought = 0
     for name, model in catalogue.phone_models.items():
         if not model.status:
             continue
-        image_id = next(image_id for image_id, image in catalogue.images.items() if model.image_label in image.fits)
+        fitting = {image.image_id for image in listed if image.image_label == model.image_label}
         volume = DataVolume(volume_type="SSD", size=10) if model.needs_data_volume else None
+        for image_id in {image.image_id for image in listed} - fitting:
+            with refused(world, "CPS.0142", image_id):
+                world.create(
+                    server_model_name=model.server_model_name, phone_model_name=name, image_id=image_id, phone_data_volume=volume
+                )
+        image_id = sorted(fitting)[bought % len(fitting)]
         (server_id,) = world.create(
             server_model_name=model.server_model_name, phone_model_name=name, image_id=image_id, phone_data_volume=volume
         )

@@ -339,7 +339,7 @@ image_name = "other"
 os_type = "aosp"
 os_name = "AOSP11"
 image_version = "AOSP 11.0"
-fits = ["cloud_game"]
+image_labels = ["cloud_game"]
 """
 
 

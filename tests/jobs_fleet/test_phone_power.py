@@ -213,7 +213,7 @@ def test_a_restart_may_switch_the_image(world: World) -> None:
     other = next(
         image_id
         for image_id, image in world.fleet.catalogue.images.items()
-        if "cloud_phone_1620" in image.fits and image_id != "20060220200717f201120a2300000e91"
+        if "cloud_phone_1620" in image.image_labels and image_id != "20060220200717f201120a2300000e91"
     )
 
     async def main() -> None:

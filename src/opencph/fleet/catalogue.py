@@ -86,12 +86,12 @@ class PhoneModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A public image (cph-api.md 10.3). `fits`: the labels of the flavors it runs on; clients see the first as `image_label`."""
+    """A public image (cph-api.md 10.3). `image_labels`: of the flavors it runs on; clients see it once with each."""
 
     image_name: Annotated[str, Meta(min_length=1, max_length=128)]
     image_version: str
     os_name: Annotated[str, Meta(min_length=1, max_length=36)]
-    fits: Annotated[tuple[Label, ...], Meta(min_length=1)]
+    image_labels: Annotated[tuple[Label, ...], Meta(min_length=1)]
     os_type: Annotated[str, Meta(min_length=1, max_length=16)] = "aosp"
     is_support_encrypt: bool = False
     status: Flag = ON_SALE  # 0: withdrawn; phones that run it go on, new ones cannot take it
@@ -160,10 +160,10 @@ class Catalogue:
         if image.status != ON_SALE:
             raise CphError("CPS.0030", f"image_id {image_id!r} was withdrawn and cannot be used for new phones")
         label = self.phone_models[phone_model_name].image_label
-        if label not in image.fits:
+        if label not in image.image_labels:
             raise CphError(
                 "CPS.0142",
-                f"image_id {image_id!r} is for {' and '.join(image.fits)}; phone flavor {phone_model_name!r} needs {label}",
+                f"image_id {image_id!r} is for {' and '.join(image.image_labels)}; phone flavor {phone_model_name!r} needs {label}",
             )
         return image
 
@@ -186,7 +186,9 @@ def load_catalogue(path: str = "") -> Catalogue:
         hosts=hosts,
         wire_server_models=tuple(_wire_server_model(name, model) for name, model in server_models.items()),
         wire_phone_models=tuple(_wire_phone_model(name, model) for name, model in phone_models.items()),
-        wire_images=tuple(_wire_image(image_id, image) for image_id, image in images.items() if image.status == ON_SALE),
+        wire_images=tuple(
+            one for image_id, image in images.items() if image.status == ON_SALE for one in _wire_images(image_id, image)
+        ),
     )
 
 
@@ -245,9 +247,9 @@ def _cross_check(
         if len(json.dumps(model.extend_spec)) > 512:
             raise SettingsError(f"{spot}: extend_spec must be at most 512 bytes of JSON")
         if model.status == ON_SALE and not any(
-            model.image_label in image.fits for image in images.values() if image.status == ON_SALE
+            model.image_label in image.image_labels for image in images.values() if image.status == ON_SALE
         ):
-            raise SettingsError(f"{spot}: no image fits image_label {model.image_label!r}; add one, or set status = 0")
+            raise SettingsError(f"{spot}: no image has image_label {model.image_label!r}; add one, or set status = 0")
 
 
 def _wire_server_model(name: str, model: ServerModel) -> wire_models.ServerModel:
@@ -286,16 +288,19 @@ def _wire_phone_model(name: str, model: PhoneModel) -> wire_models.PhoneModel:
     )
 
 
-def _wire_image(image_id: str, image: Image) -> wire_images.PhoneImage:
-    return wire_images.PhoneImage(
-        image_name=image.image_name,
-        os_type=image.os_type,
-        is_public=1,
-        os_name=image.os_name,
-        image_label=image.fits[0],
-        image_id=image_id,
-        is_support_encrypt=image.is_support_encrypt,
-    )
+def _wire_images(image_id: str, image: Image) -> list[wire_images.PhoneImage]:
+    return [
+        wire_images.PhoneImage(
+            image_name=image.image_name,
+            os_type=image.os_type,
+            is_public=1,
+            os_name=image.os_name,
+            image_label=label,
+            image_id=image_id,
+            is_support_encrypt=image.is_support_encrypt,
+        )
+        for label in image.image_labels
+    ]
 
 
 Item = TypeVar("Item")

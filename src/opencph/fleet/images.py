@@ -183,10 +183,13 @@ def version_of(source: Reader, fleet: Fleet, image_id: str) -> str:
 def list_cloud_phone_images(
     fleet: Fleet, caller: Caller, request_id: str, query: ListCloudPhoneImagesQuery
 ) -> ListCloudPhoneImagesResponse:
-    """Images the project may use or has been offered (number 28): public, private, shared."""
+    """Images the project may use or has been offered (number 28): public, private, shared.
+
+    An image is there once for each `image_label` of the flavors it runs on.
+    """
     public = list(fleet.catalogue.wire_images) if query.image_type in ("public", "all") else []
     found = public + _phone_images(fleet, caller.project_id, query.image_type)
-    page, page_info = marker_page(found, lambda image: image.image_id, query.marker, query.limit)
+    page, page_info = marker_page(found, lambda image: f"{image.image_id}:{image.image_label}", query.marker, query.limit)
     return ListCloudPhoneImagesResponse(request_id=request_id, phone_images=page, page_info=page_info)
 
 
@@ -200,18 +203,19 @@ def _phone_images(fleet: Fleet, project_id: str, image_type: str) -> list[PhoneI
         own = row.project_id == project_id
         if base is None or image_type not in ("all", PRIVATE if own else SHARE):
             continue
-        found.append(
+        found += [
             PhoneImage(
                 image_name=row.name,
                 os_type=base.os_type,
                 is_public=IS_PRIVATE,
                 os_name=base.os_name,
-                image_label=base.fits[0],
+                image_label=label,
                 image_id=row.image_id,
                 is_support_encrypt=base.is_support_encrypt,
                 receive_status=None if own else row.receive_status,
             )
-        )
+            for label in base.image_labels
+        ]
     return found
 
 

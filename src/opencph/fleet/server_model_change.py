@@ -154,10 +154,10 @@ def _check(tx: Transaction, fleet: Fleet, project_id: str, body: ChangeCloudPhon
     _check_phones(fleet, current, body.phone_model_name, new)
     for image_id in tx.rows(_IMAGES, of_generation=current.generation_id):
         image = fleet.catalogue.images.get(base_of(tx, fleet, image_id) or "")
-        if image is not None and new.image_label not in image.fits:
+        if image is not None and new.image_label not in image.image_labels:
             raise CphError(
                 "CPS.0142",
-                f"phones of the server run image_id {image_id!r} for {' and '.join(image.fits)}; phone flavor "
+                f"phones of the server run image_id {image_id!r} for {' and '.join(image.image_labels)}; phone flavor "
                 f"{body.phone_model_name!r} needs {new.image_label}; restart or reset them with another image first",
             )
     return current
