@@ -20,6 +20,7 @@ from opencph.adb.device import Stream
 from opencph.handset.disk import Disk
 from opencph.handset.files import Blob, Files, layout
 from opencph.handset.sync import SyncService
+from opencph.handset.transfers import Download, Upload
 from opencph.handset.trees import BLOCK_BYTES, remove_tree
 
 MIB = 1024 * 1024
@@ -345,3 +346,46 @@ def test_a_tree_too_deep_to_count_is_a_full_disk(home: Path) -> None:
     disk.forget()
     assert disk.remaining() == 0
     remove_tree(home / "p")
+
+
+def test_sizes_and_places_beyond_four_gib_hold(home: Path) -> None:
+    """Without moving 4 GiB (`python -m bench large` does): a file with a hole is told, read and written on beyond them."""
+    large, near = 5 << 30, (4 << 30) - 100_000
+
+    async def main() -> None:
+        async with running(home / "p", data_bytes=16 << 30) as phone, await dial(phone) as adb:
+            await adb.push(b"", "/data/large")
+            with (home / "p" / "data" / "large").open("r+b") as file:
+                file.truncate(large)
+                file.seek(4 << 30)
+                file.write(b"beyond")
+            info = await adb.stat("/data/large")
+            assert info.size in (large, large & 0xFFFFFFFF)
+            stream = await adb.open("sync:")
+            await stream.write(wire.request(wire.LST2, b"/data/large"))
+            _, *fields = wire.STAT_V2.unpack(await stream.read_exactly(wire.STAT_V2.size))
+            assert wire.FileStat(*fields).size == large
+
+            download = Download(phone.files.open_read("/data/large"))
+            download._at = near
+            got = b""
+            while len(got) < 100_006:
+                chunks = bytes(download.next(1 << 20))
+                while chunks:
+                    _, length = wire.REQUEST.unpack(chunks[:8])
+                    got, chunks = got + chunks[8 : 8 + length], chunks[8 + length :]
+            download.close()
+            assert got[:100_006] == bytes(100_000) + b"beyond"
+
+            upload = Upload(phone.files, phone.disk, "/data/grown", stat.S_IFREG | 0o644)
+            os.lseek(upload._fd, near, os.SEEK_SET)
+            phone.disk.take(near)
+            upload.size = upload.taken = near
+            upload.write([memoryview(bytes(99_990)), memoryview(b"x" * 30)])
+            upload.finish(0)
+            assert (home / "p" / "data" / "grown").stat().st_size == (4 << 30) + 20
+            with (home / "p" / "data" / "grown").open("rb") as file:
+                file.seek((4 << 30) - 10)
+                assert file.read() == b"x" * 30
+
+    asyncio.run(main())
