@@ -61,7 +61,7 @@ class Daemon:
 
     def __init__(self, phone: Phone) -> None:
         self._phone = phone
-        self._connections: set[DeviceConnection] = set()
+        self._connections: dict[DeviceConnection, None] = {}  # the oldest first
         self._reverses: Reverses | None = None
         self._secure = phone.running_properties.get("ro.adb.secure") == "1"
 
@@ -102,15 +102,21 @@ class Daemon:
         return False
 
     def connected(self, connection: DeviceConnection) -> bool:
-        """Count it, up to a limit."""
-        if len(self._connections) >= CONNECTIONS_MAX or self._phone.state != "running":
+        """Count it, up to a limit: then the oldest that has not finished its handshake makes room."""
+        if self._phone.state != "running":
             return False
-        self._connections.add(connection)
+        if len(self._connections) >= CONNECTIONS_MAX:
+            oldest = next((each for each in self._connections if not each.online), None)
+            if oldest is None:
+                return False
+            del self._connections[oldest]
+            oldest.abort()
+        self._connections[connection] = None
         return True
 
     def disconnected(self, connection: DeviceConnection) -> None:
         """Count it no more."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if self._reverses is not None:
             self._reverses.forget(connection)
 
