@@ -548,7 +548,7 @@ OPERATIONS: dict[str, Operation] = {
         share_checks.list_share_apps_snapshot,
         {},
         {
-            "package_name": package()._replace(missing="", refused=package().refused[1:]),
+            "package_name": package(typed=False)._replace(missing=""),
             "limit": asked("CPS.0002", 1, 500),
             "marker": Limit(("", "com.a"), st.text(), ()),
         },
@@ -758,7 +758,7 @@ OPERATIONS: dict[str, Operation] = {
             "image_id": asked_id("CPS.0030"),
             "image_name": filtered("CPS.0162"),
             **SINCE,
-            "src_project_id": asked_id("CPS.0046"),
+            "src_project_id": text("CPS.0046", 64, empty="", optional=True, typed=False),
         },
         query=True,
     ),

@@ -161,7 +161,7 @@ def several(
 
 def asked(code: str, low: int, high: int | None = None) -> Limit:
     """A number in a query; None: without an upper limit."""
-    words = ("x", "1.5", "", " 1", "1 ", "+1", "0x1", "٣")
+    words = ("x", "1.5", " 1", "1 ", "+1", "0x1", "٣")
     bad = [_few(code, str(low - 1), *words), *([] if high is None else [_few(code, str(high + 1))])]
     top = low + 10**6 if high is None else high
     return Limit((str(low), str(top)), st.integers(low, top).map(str), tuple(bad))
@@ -223,13 +223,13 @@ def object_path(end: str = "") -> Limit:
     return made("CPS.0135", 1024, good, lambda size: "a" * (size - len(end)) + end, ("", "/", "//", *ends), foreign)
 
 
-def package() -> Limit:
+def package(*, typed: bool = True) -> Limit:
     """The name of a package: parts that dots separate, at most 128 bytes (cph-api.md 10.10)."""
     part = st.text(LETTERS + "_", min_size=1, max_size=8)
     good = st.lists(part, min_size=1, max_size=4).map(lambda parts: ".".join(("com", *parts)))
     foreign = "".join(one for one in map(chr, range(1, 256)) if one not in LETTERS + "_.") + "手"
     refused = ("com", ".com.a", "com.", "com..a", "1com.a", "_com.a", "")
-    return made("CPS.0173", 128, good, lambda size: "com." + "a" * (size - 4), refused, foreign)
+    return made("CPS.0173", 128, good, lambda size: "com." + "a" * (size - 4), refused, foreign, typed=typed)
 
 
 def content(
