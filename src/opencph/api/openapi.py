@@ -1,7 +1,8 @@
 """`GET /openapi.json`: what the API is, as OpenAPI 3.1, made of the route table and the wire structs. Nothing is written twice.
 
 The structs of an operation have its name, `<Operation>Request`, `<Operation>Query` and `<Operation>Response` in `opencph.wire`,
-or in SHAPES where several share one.
+or in SHAPES where several share one. Beside CPH, where a `...Request` is what is left without the envelope, the body is
+`<Operation>Body`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ SHAPES: Mapping[str, str] = {
     **dict.fromkeys(("CreateSharedBandwidth", "ShowBandwidth", "UpdatePublicipBandwidth"), "Bandwidth"),
     "ListKeypairDetail": "ShowKeypair",
     "NovaCreateKeypair": "CreateKeypair",
+    **dict.fromkeys(("BatchCreateVpcTags", "BatchCreateSubnetTags"), "TagsAction"),
     "CancelResourcesSubscription": "Unsubscribe",
 }
 #: operations that answer without a body, or with one of no fixed shape
@@ -90,7 +92,9 @@ def wire_types() -> Mapping[str, Any]:
     for module in pkgutil.iter_modules(wire.__path__):
         names = vars(importlib.import_module(f"{wire.__name__}.{module.name}"))
         found |= {
-            name: value for name, value in names.items() if name.endswith(("Request", "Query", "Response")) and _is_struct(value)
+            name: value
+            for name, value in names.items()
+            if name.endswith(("Request", "Body", "Query", "Response")) and _is_struct(value)
         }
     return found
 
@@ -100,7 +104,7 @@ def _is_struct(value: object) -> bool:
 
 
 def shape(operation: str, suffix: str) -> Any | None:
-    """The struct of what an operation takes (`Request`, `Query`) or gives (`Response`)."""
+    """The struct of what an operation takes (`Request` or `Body`, `Query`) or gives (`Response`)."""
     types = wire_types()
     other = SHAPES.get(operation + suffix, SHAPES.get(operation, "") + suffix)
     return types.get(operation + suffix) or types.get(other)
@@ -112,9 +116,9 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     for route in routes:
         for operation in route.operations:
-            for suffix in ("Request", "Query", "Response"):
+            for suffix in ("Request" if operation in CPH_ACTIONS else "Body", "Query", "Response"):
                 found = shape(operation, suffix)
-                if found is not None and (suffix != "Request" or operation in CPH_ACTIONS):
+                if found is not None:
                     wanted[operation + suffix] = found
     errors = _error_types()
     order = list(dict.fromkeys([*wanted.values(), *errors]))
@@ -185,9 +189,7 @@ def _operation(
         made["x-action"] = route.action
     if len(route.operations) > 1:
         made["x-operations"] = list(route.operations)
-    body = _one_of(route, "Request", known)
-    if body is None and route.method in ("POST", "PUT") and route.operation not in CPH_ACTIONS:
-        body = {"type": "object"}  # these structs are what is left when the envelope is off
+    body = _one_of(route, "Request" if route.operation in CPH_ACTIONS else "Body", known)
     if body is not None:
         made["requestBody"] = {"required": True, "content": _json(body)}
     return made
