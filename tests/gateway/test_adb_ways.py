@@ -6,15 +6,19 @@ import asyncio
 import os
 import random
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-from gateway.gateway_world import Gateway, Network
+from gateway.gateway_world import SECONDS, Gateway, Network, wait_until
 from gateway.ssh_client import Ssh, make_key
+from opencph.adb import messages
+from opencph.handset.daemon import CONNECTIONS_MAX
 from opencph.runtimes import GenerationSpec, PhoneSpec
 from opencph.runtimes.builtin import BuiltinRuntime, end_all
 
@@ -101,3 +105,32 @@ def test_adb_connects_through_the_mapping_and_through_the_tunnel(
             adb("disconnect", address)
     finally:
         ssh.end()
+
+
+@once
+@pytest.mark.parametrize("says", [messages.message(messages.CNXN, messages.VERSION, messages.MAX_PAYLOAD, b"host::"), b""])
+def test_a_client_that_holds_all_it_can_of_a_phones_adb_keeps_no_other_out(
+    network: Network, gateway: Callable[[], Gateway], phone_ip: str, says: bytes
+) -> None:
+    vip = network.ip()
+    network.server(phone_ip_first=phone_ip, server_ip=vip)
+    running = gateway()
+    hello = messages.message(messages.CNXN, messages.VERSION, messages.MAX_PAYLOAD, b"host::")
+
+    def come(source: str, words: bytes) -> socket.socket:
+        sock = socket.create_connection((vip, 10000), SECONDS, source_address=(source, 0))
+        with suppress(ConnectionError):
+            sock.sendall(words)
+            if words:
+                sock.recv(1)
+        return sock
+
+    with ExitStack() as held:
+        for _ in range(CONNECTIONS_MAX):
+            with suppress(ConnectionResetError):  # it may come before connect() has returned
+                held.enter_context(come("127.0.0.1", says))
+        wait_until(lambda: "which is its share" in running.log.read_text(), "the reason in the log")
+        for source in ("127.0.0.8", "127.0.0.9"):
+            with come(source, b"") as other:
+                other.sendall(hello)
+                assert other.recv(4) == b"CNXN"

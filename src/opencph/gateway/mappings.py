@@ -16,6 +16,7 @@ import structlog
 from opencph.fleet.generation_routes import Route
 from opencph.gateway.bandwidth import Limits
 from opencph.gateway.listeners import Listeners
+from opencph.gateway.phone_share import PhoneShares
 from opencph.gateway.relay import Address, Relay, Relays, address_text, reset
 from opencph.gateway.telling import Sparing
 
@@ -58,7 +59,8 @@ def is_ours(ip: str) -> bool:
 class Mappings:
     """The mappings that are open, and the connections that run through them."""
 
-    def __init__(self, listeners: Listeners, relays: Relays, limits: Limits) -> None:
+    def __init__(self, listeners: Listeners, relays: Relays, limits: Limits, shares: PhoneShares) -> None:
+        self._shares = shares
         self._listeners = listeners
         self._limits = limits
         self._relays = relays
@@ -91,16 +93,20 @@ class Mappings:
             connection.close()  # gone already
             return
         target = self._targets[address]
+        cause = self._shares.refusal(client, target)
         if self._clients[client] >= self._most:
             cause = f"the client has {self._most} connections, which is its share"
+        if cause:
             self._tell("connection refused", address, target, client, cause)
             reset(connection)
             return
         self._clients[client] += 1
+        give_back = self._shares.take(client, target)
         running = self._running.setdefault(address, set())
 
         def forget(relay: Relay) -> None:
             self._left(client)
+            give_back()
             if relay.cause:
                 self._tell("connection cut", address, target, client, relay.cause)
             running.discard(relay)
@@ -112,6 +118,7 @@ class Mappings:
             running.add(relay)
             return
         self._left(client)
+        give_back()
         if not running:
             del self._running[address]
 

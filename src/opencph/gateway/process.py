@@ -20,6 +20,7 @@ from opencph.fleet.generation_routes import Route, mappings
 from opencph.gateway.bandwidth import Limits
 from opencph.gateway.listeners import Listeners
 from opencph.gateway.mappings import Mappings, limits_of, mappings_of
+from opencph.gateway.phone_share import PhoneShares
 from opencph.gateway.relay import Relays
 from opencph.gateway.tunnels import Tunnels
 from opencph.metrics.exchange import answering
@@ -121,8 +122,9 @@ async def _serve_alone(
     listeners = Listeners()
     relays = Relays(on_no_descriptors=listeners.hold)
     limits = Limits()
-    serving = Mappings(listeners, relays, limits)
-    tunnels = Tunnels(listeners, limits, database, settings.ssh_port)
+    shares = PhoneShares()
+    serving = Mappings(listeners, relays, limits, shares)
+    tunnels = Tunnels(listeners, limits, shares, database, settings.ssh_port)
 
     MAPPINGS_OPEN.read_from(lambda: {(): len(serving)})
     ADDRESSES_MISSING.read_from(lambda: {(): len(listeners.missing)})

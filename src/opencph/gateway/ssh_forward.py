@@ -51,8 +51,9 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         target: Address,
         limit: Limit,
         on_phone_lost: Callable[[str], None] = lambda cause: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        self._on_phone_lost = on_phone_lost
+        self._on_phone_lost, self._on_end = on_phone_lost, on_end
         self.asked, self.target = asked, target
         self._loop = asyncio.get_running_loop()
         self._lane = lane
@@ -312,3 +313,4 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         self._lane.waits_for_phones(-len(self._pending))
         self._pending.clear()
         self._socket.close()
+        self._on_end()

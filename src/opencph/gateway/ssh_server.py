@@ -15,6 +15,7 @@ from structlog.contextvars import bind_contextvars
 
 from opencph.gateway.bandwidth import Limit
 from opencph.gateway.flows import tunnelled
+from opencph.gateway.phone_share import PhoneShares
 from opencph.gateway.relay import Address, address_text
 from opencph.gateway.ssh_admission import Guest
 from opencph.gateway.ssh_farewell import VERSION, Farewells
@@ -60,10 +61,12 @@ class SshServer:
         host_key: bytes,
         entrance: Callable[[str], Entrance | None],
         limit: Callable[[str], Limit],
+        shares: PhoneShares,
         connections: dict[Connection, str],
         farewells: Farewells,
     ) -> None:
-        self._entrance, self._limit, self._connections, self._farewells = entrance, limit, connections, farewells
+        self._entrance, self._limit, self._shares = entrance, limit, shares
+        self._connections, self._farewells = connections, farewells
         self._guard, self._sparing = Guard(), Sparing()
         self._options = asyncssh.SSHServerConnectionOptions(
             server_factory=asyncssh.SSHServer,  # `serve` gives each connection an owner of its own
@@ -91,7 +94,7 @@ class SshServer:
 
         `ip` is the EIP it came in on; `logged_in` is called when it is in.
         """
-        owner = Connection(ip, self._entrance, self._limit(ip), self._guard, self._sparing, logged_in)
+        owner = Connection(ip, self._entrance, self._limit(ip), self._shares, self._guard, self._sparing, logged_in)
         connection = LaneConnection(asyncio.get_running_loop(), self._options)
         connection._protocol_factory = lambda: owner
         bind_contextvars(connection_id=secrets.token_hex(8))  # for all that is logged about this client
@@ -117,6 +120,7 @@ class Connection(asyncssh.SSHServer):
         ip: str,
         entrance: Callable[[str], Entrance | None],
         limit: Limit,
+        shares: PhoneShares,
         guard: Guard,
         sparing: Sparing,
         logged_in: Callable[[], None],
@@ -124,7 +128,7 @@ class Connection(asyncssh.SSHServer):
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ip = ip
         self._entrance, self._limit, self._guard, self._logged_in = entrance, limit, guard, logged_in
-        self._sparing = sparing
+        self._shares, self._sparing = shares, sparing
         self._cause: str | None = None  # why we ended it
         self._user = ""
         self._peer = ""
@@ -132,7 +136,7 @@ class Connection(asyncssh.SSHServer):
         self._in = False
         self._connection: LaneConnection | None = None
         self._told = 0
-        self._opening = 0  # forwards whose phone has not answered yet
+        self._forwards = 0  # from the client's asking for one to its end
         found = entrance(ip)
         self.identity = found.identity if found is not None else None
 
@@ -230,26 +234,49 @@ class Connection(asyncssh.SSHServer):
                 f"{address_text(asked)} is not a phone or an access address of this server",
             )
         assert self._connection is not None
-        forwards = len(self._connection.lane.forwards) + self._opening
+        forwards = self._forwards
         if forwards >= FORWARDS_PER_CONNECTION:
             self._tell("forward refused", address_text(asked), f"at most {FORWARDS_PER_CONNECTION} per connection")
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_RESOURCE_SHORTAGE, f"at most {FORWARDS_PER_CONNECTION} forwards per connection"
             )
+        crowded = self._shares.refusal(self._peer, target)
+        if crowded:
+            self._tell("forward refused", address_text(asked), crowded)
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, crowded)
         channel = self._connection.create_tcp_channel(window=window_bytes(self._limit, forwards), max_pktsize=DATA_BYTES)
-        # asyncssh takes an awaitable here as well; its annotation does not say so
-        return channel, cast("asyncssh.SSHTCPSession[bytes]", self._forward(self._connection.lane, asked, target))
+        self._forwards += 1
+        give_back = self._shares.take(self._peer, target)
 
-    async def _forward(self, lane: Lane, asked: Address, target: Address) -> asyncssh.SSHTCPSession[bytes]:
-        self._opening += 1
+        def over() -> None:
+            self._forwards -= 1
+            give_back()
+
+        # asyncssh takes an awaitable here as well; its annotation does not say so
+        return channel, cast("asyncssh.SSHTCPSession[bytes]", self._forward(self._connection, asked, target, over))
+
+    async def _forward(
+        self, connection: LaneConnection, asked: Address, target: Address, over: Callable[[], None]
+    ) -> asyncssh.SSHTCPSession[bytes]:
+        """Connect to the phone; `over` is called once, when the forward has ended or never began."""
         try:
             sock = await _connect(target)
         except (OSError, TimeoutError) as error:
+            over()
             self._tell("forward failed", address_text(asked), str(error) or "the phone does not answer")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error) or "the phone does not answer") from error
-        finally:
-            self._opening -= 1
-        return Forward(lane, sock, asked, target, self._limit, lambda cause: self._tell("forward cut", address_text(asked), cause))
+        except BaseException:
+            over()
+            raise
+        if self.ended.done():  # its client has gone meanwhile
+            over()
+            sock.close()
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection has ended")
+
+        def cut(cause: str) -> None:
+            self._tell("forward cut", address_text(asked), cause)
+
+        return Forward(connection.lane, sock, asked, target, self._limit, cut, over)
 
     def session_requested(self) -> NoReturn:
         self._refuse("a session: shell, command, subsystem or agent")

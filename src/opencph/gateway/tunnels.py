@@ -18,6 +18,7 @@ from opencph.gateway.bandwidth import Limits
 from opencph.gateway.host_keys import host_key
 from opencph.gateway.listeners import Listeners
 from opencph.gateway.mappings import is_ours, mappings_of
+from opencph.gateway.phone_share import PhoneShares
 from opencph.gateway.relay import Address
 from opencph.gateway.ssh_admission import Door, Doors, GoneError, Guest, TurnedAwayError
 from opencph.gateway.ssh_farewell import VERSION_LINE, Farewells, disconnect_packet
@@ -59,9 +60,9 @@ class Entrance:
 class Tunnels:
     """The SSH service on every EIP that is bound to a server with a key pair."""
 
-    def __init__(self, listeners: Listeners, limits: Limits, database: Database, port: int) -> None:
+    def __init__(self, listeners: Listeners, limits: Limits, shares: PhoneShares, database: Database, port: int) -> None:
         self._listeners = listeners
-        self._limits = limits
+        self._limits, self._shares = limits, shares
         self._database = database
         self._port = port
         self._entrances: dict[str, Entrance] = {}  # by EIP
@@ -166,4 +167,5 @@ class Tunnels:
         """Takes some tenths of a second, for the import; until then the process does without asyncssh's memory."""
         from opencph.gateway.ssh_server import SshServer
 
-        return SshServer(host_key(self._database), self.entrance, self._limits.of, self._connections, self._farewells)
+        host = host_key(self._database)
+        return SshServer(host, self.entrance, self._limits.of, self._shares, self._connections, self._farewells)
