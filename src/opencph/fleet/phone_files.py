@@ -18,7 +18,6 @@ EXPORT_ENTRIES_MAX = 100_000
 OUTPUT_MAX = 1024
 LINK_OUTPUT_MAX = 4200
 _COMMAND_BYTES = 2000
-TRIED = ".opencph-try"
 
 
 async def check_places(phone: Connection, archive: IO[bytes]) -> None:
@@ -30,7 +29,7 @@ async def check_places(phone: Connection, archive: IO[bytes]) -> None:
     found = entries(archive)
     while (entry := await asyncio.to_thread(next, found, None)) is not None:
         await places.add(entry)
-    await places.try_out()
+    await places.ask()
 
 
 class _Places:
@@ -69,21 +68,13 @@ class _Places:
         if not stat.S_ISDIR(entry.mode) or self._kinds.get(entry.path, 0) == 0:
             self._written.setdefault(there, entry.path)
 
-    async def try_out(self) -> None:
-        """Put an empty file into each directory, and take it away again. It always has the same name, so that whoever takes up the
-        work of a worker that died in between takes away what that one left."""
-        name = TRIED
-        made: list[str] = []
-        try:
-            for directory, entry in self._written.items():
-                path = posixpath.join(directory, name)
-                try:
-                    await transfers.send(self._phone, (), path, stat.S_IFREG | 0o600, 0)
-                except AdbError as error:
-                    raise AdbError(f"{entry}: {str(error).removeprefix(f'{path}: ')}") from error
-                made.append(path)
-        finally:
-            await _run_all(self._phone, [f"rm -f {shlex.quote(path)}" for path in made])
+    async def ask(self) -> None:
+        """Whether the phone lets anything be put into each directory. It is asked, not tried: who tries can die in between."""
+        questions = []
+        for directory, entry in self._written.items():
+            refused = shlex.quote(f"{entry}: {directory} cannot be written: Read-only file system or no permission")
+            questions.append(f"{{ [ -w {shlex.quote(directory)} ] || {{ echo {refused}; false; }}; }}")
+        await _run_all(self._phone, questions)
 
 
 async def unpack(phone: Connection, archive: IO[bytes], only: set[str] | None = None) -> None:
