@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 
-from bench import handsets, http, phones, several, starting, ways
+from bench import handsets, http, objects, phones, several, starting, ways
 from bench.table import Row, machine, show, write_page
 
 #: name -> what measures it; several names may share one start of OpenCPH
@@ -23,6 +23,7 @@ ROWS = {
     "handset": handsets.daily,
     "large": handsets.large,
     "neighbours": handsets.neighbours,
+    "objects": objects.large,
     "mapping": ways.mapping,
     "tunnel": ways.tunnel,
     "tunnel-push": ways.push_ways,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import json
 import pkgutil
@@ -61,7 +60,7 @@ def answer(operation: Operation, body: Any) -> str:
 
 def with_value(operation: Operation, path: str, value: Any, *, leave_out: bool = False) -> Any:
     """The valid body with another value at this path, or without one."""
-    body = copy.deepcopy(operation.valid)
+    body = msgspec.json.decode(msgspec.json.encode(operation.valid))
     inner: Any = body
     *above, last = path.split(".") if not operation.query else [path]
     for step in above:
