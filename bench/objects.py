@@ -8,7 +8,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,24 @@ MIB = 1 << 20
 OBJECT_BYTES = 2048 * MIB
 APK_BYTES = 512 * MIB
 GROWTH_BYTES_MAX = 64 * MIB
-BUCKET = "large"
+BUCKET = "files"
 JOB_SECONDS = 1200.0
 
 
-def large(options: argparse.Namespace) -> list[Row]:
+def large(_: argparse.Namespace) -> list[Row]:
     """Put, get, push and install; one row for each."""
     with opencph_up() as cph, tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        return [_row(*measured) for measured in measure(cph, Path(directory), OBJECT_BYTES, APK_BYTES)]
+        client = Client(cph.credentials)
+        (server_id,) = client.buy("objects")
+        client.wait_for_server(server_id)
+        phone_id = client.sdk.list_cloud_phones(ListCloudPhonesRequest(server_id=server_id, limit=1)).phones[0].phone_id
+        s3 = s3_of(cph.credentials)
+        s3.create_bucket(Bucket=BUCKET)
+        measured = [
+            *measure_objects(cph, s3, phone_id, Path(directory), OBJECT_BYTES),
+            _measure_package(cph, s3, phone_id, Path(directory), APK_BYTES),
+        ]
+        return [_row(*one) for one in measured]
 
 
 def _row(what: str, grown: int, seconds: float, size: int) -> Row:
@@ -45,35 +55,40 @@ def _row(what: str, grown: int, seconds: float, size: int) -> Row:
     )
 
 
-def measure(cph: RunningCph, directory: Path, object_bytes: int, apk_bytes: int) -> Iterator[tuple[str, int, float, int]]:
-    """What was done, the most that one process grew by meanwhile, seconds, bytes."""
+def measure_objects(cph: RunningCph, s3: Any, phone_id: str, directory: Path, size: int) -> Iterator[tuple[str, int, float, int]]:
+    """Put an archive into the bucket `files`, get it, push it: what was done, the most that one process grew by, seconds, bytes."""
     client = Client(cph.credentials)
-    (server_id,) = client.buy("objects")
-    client.wait_for_server(server_id)
-    phone_id = client.sdk.list_cloud_phones(ListCloudPhonesRequest(server_id=server_id, limit=1)).phones[0].phone_id
-    s3 = s3_of(cph.credentials)
-    s3.create_bucket(Bucket=BUCKET)
-    archive, package = directory / "file.tar", directory / "file.apk"
-    _write_archive(archive, object_bytes)
-    _write_package(package, apk_bytes)
-    small = _small_package()
-    s3.put_object(Bucket=BUCKET, Key="small.apk", Body=small)
-    _install(client, phone_id, "small.apk")  # what a first time needs is no growth
-
-    def put(path: Path) -> None:
-        with path.open("rb") as file:
-            s3.put_object(Bucket=BUCKET, Key=path.name, Body=file)
+    archive = directory / "file.tar"
+    _write_archive(archive, size)
 
     def get() -> None:
         body = s3.get_object(Bucket=BUCKET, Key=archive.name)["Body"]
         while body.read(MIB):
             pass
 
-    yield ("putting an object takes", *_grown(cph, lambda: put(archive)), object_bytes)
-    yield ("getting an object takes", *_grown(cph, get), object_bytes)
-    yield ("pushing a file to a phone takes", *_grown(cph, lambda: _push(client, phone_id, archive.name)), object_bytes)
-    put(package)
-    yield ("installing an APK takes", *_grown(cph, lambda: _install(client, phone_id, package.name)), apk_bytes)
+    yield ("putting an object takes", *grown(cph, lambda: _put(s3, archive)), size)
+    yield ("getting an object takes", *grown(cph, get), size)
+    yield ("pushing a file to a phone takes", *grown(cph, lambda: _push(client, phone_id, archive.name)), size)
+
+
+def _measure_package(cph: RunningCph, s3: Any, phone_id: str, directory: Path, size: int) -> tuple[str, int, float, int]:
+    """The same of an APK that is installed."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from apk_maker import apk
+
+    client = Client(cph.credentials)
+    small, large = directory / "small.apk", directory / "large.apk"
+    small.write_bytes(apk("com.example.small"))
+    large.write_bytes(apk("com.example.large", filling=size))
+    _put(s3, small)
+    _put(s3, large)
+    _install(client, phone_id, small.name)  # what a first time needs is no growth
+    return ("installing an APK takes", *grown(cph, lambda: _install(client, phone_id, large.name)), size)
+
+
+def _put(s3: Any, path: Path) -> None:
+    with path.open("rb") as file:
+        s3.put_object(Bucket=BUCKET, Key=path.name, Body=file)
 
 
 def s3_of(credentials: Mapping[str, Any]) -> Any:
@@ -88,7 +103,7 @@ def s3_of(credentials: Mapping[str, Any]) -> Any:
     )
 
 
-def _grown(cph: RunningCph, work: Any) -> tuple[int, float]:
+def grown(cph: RunningCph, work: Callable[[], object]) -> tuple[int, float]:
     """The most that a process which was there before held above what it held then, in bytes; seconds."""
     before = {}
     for process in processes_of(cph.process.pid, str(cph.data)):
@@ -97,14 +112,14 @@ def _grown(cph: RunningCph, work: Any) -> tuple[int, float]:
     begun = time.monotonic()
     work()
     taken = time.monotonic() - begun
-    grown = {}
+    found = {}
     for pid, held in before.items():
         with suppress(FileNotFoundError, ProcessLookupError):
-            grown[pid] = _held(pid, "VmHWM") - held
-    for pid in sorted(grown, key=grown.__getitem__)[-2:]:
+            found[pid] = _held(pid, "VmHWM") - held
+    for pid in sorted(found, key=found.__getitem__)[-2:]:
         words = " ".join(psutil.Process(pid).cmdline()[1:5])
-        print(f"  process {pid} ({words}) grew by {grown[pid] / MIB:.1f} MiB", file=sys.stderr)
-    return max(grown.values()), taken
+        print(f"  process {pid} ({words}) grew by {found[pid] / MIB:.1f} MiB", file=sys.stderr)
+    return max(found.values()), taken
 
 
 def _held(pid: int, name: str) -> int:
@@ -139,17 +154,3 @@ def _write_archive(path: Path, size: int) -> None:
         for _number in range(size // MIB):
             file.write(block)
         file.write(bytes(2 * tarfile.BLOCKSIZE))
-
-
-def _small_package() -> bytes:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from apk_maker import apk
-
-    return apk("com.example.small")
-
-
-def _write_package(path: Path, size: int) -> None:
-    """A signed APK of about so many bytes, of which the reader unpacks a few."""
-    from apk_maker import apk
-
-    path.write_bytes(apk("com.example.large", filling=size))
