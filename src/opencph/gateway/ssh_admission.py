@@ -3,15 +3,21 @@
 A client is an address. Each has a share of an EIP's connections and turns of its own to log in. A connection that has said nothing
 holds no turn; one that stops in the middle of its login loses it when others of the same client wait. Where there is no room, the
 oldest that has not logged in goes first, so that a flood of connections that never do keeps nobody out.
+
+That it stops is seen by looking at it again and again, and only while it is the client's move: where the gateway itself is slow,
+few looks are taken, bytes lie unread or an answer is being made, and nobody is blamed for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import struct
+import termios
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 
 from opencph.gateway.ssh_farewell import VERSION_LINE
 
@@ -21,13 +27,13 @@ CONNECTIONS_PER_ADDRESS, CONNECTIONS_PER_CLIENT = 2000, 1500
 LOGINS_PER_CLIENT = 50
 #: So long a client may say nothing at all, and so long it waits for its turn to log in.
 HELLO_SECONDS, QUEUE_SECONDS = 30.0, 60.0
-#: Who is silent for so long while it logs in loses its turn, if others of the same client wait for one.
-STALLED_SECONDS = 5.0
+#: Who does nothing for so long while it logs in, at so many looks, loses its turn, if others of the same client wait for one.
+STALLED_SECONDS, STALLED_LOOKS = 5.0, 5
 #: Connections to all EIPs together that have no turn yet.
 OUTSIDE_MAX = 4000
 
-#: struct tcp_info: eight bytes and eleven numbers before tcpi_last_data_recv, in milliseconds.
-_LAST_DATA_RECV, _TCP_INFO_BYTES = 8 + 11 * 4, 8 + 13 * 4
+#: struct tcp_info: eight bytes, 24 numbers and two long ones before tcpi_bytes_acked and tcpi_bytes_received.
+_BYTES_ACKED, _TCP_INFO_BYTES = 8 + 24 * 4 + 2 * 8, 8 + 24 * 4 + 4 * 8
 
 
 class TurnedAwayError(Exception):
@@ -38,16 +44,21 @@ class GoneError(Exception):
     """The client has hung up before its turn."""
 
 
-def silent_seconds(sock: socket.socket) -> float:
-    """How long nothing has come from the peer, as the kernel says. Raises OSError."""
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-    return int(struct.unpack_from("=I", info, _LAST_DATA_RECV)[0]) / 1000
+def moved(sock: socket.socket) -> tuple[int, int]:
+    """How many bytes the peer has taken and sent, as the kernel says. Raises OSError."""
+    taken, sent = struct.unpack_from("=QQ", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES), _BYTES_ACKED)
+    return int(taken), int(sent)
+
+
+def unread(sock: socket.socket) -> int:
+    """How many bytes of the peer wait for us. Raises OSError."""
+    return int(struct.unpack("=i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))[0])
 
 
 class Guest:
     """One connection."""
 
-    __slots__ = ("client", "cut", "sock", "wake")
+    __slots__ = ("_moved", "busy", "client", "cut", "evicted", "sock", "still", "wake")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -56,7 +67,24 @@ class Guest:
         except OSError:
             self.client = ""  # gone already
         self.wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.cut: Callable[[str], None] | None = None  # once it logs in: ends the connection with this reason
+        self.evicted = ""  # why it has to go
+        self.still = 0  # looks in a row at which it was its move, and it had done nothing
+        self._moved: tuple[int, int] | None = None  # at the last look
+        # once it logs in:
+        self.cut: Callable[[str], None] | None = None  # ends the connection with this reason
+        self.busy: Callable[[], bool] = lambda: False  # whether an answer to it is being made
+
+    def look(self) -> None:
+        """See whether it gets on with its login."""
+        with suppress(OSError):
+            found = moved(self.sock)
+            waits = found == self._moved and not unread(self.sock) and not self.busy()
+            self.still, self._moved = self.still + 1 if waits else 0, found
+
+    def check(self) -> None:
+        """Raises TurnedAwayError when it has to go."""
+        if self.evicted:
+            raise TurnedAwayError(self.evicted)
 
 
 class _Share:
@@ -98,16 +126,17 @@ class Doors:
         """The door of an EIP."""
         return self._doors.setdefault(ip, Door(ip, self))
 
-    def close(self, ip: str) -> None:
+    def close(self, door: Door) -> None:
         """Nobody is there any more."""
-        self._doors.pop(ip, None)
+        if self._doors.get(door.ip) is door:
+            del self._doors[door.ip]
 
 
 class Door:
     """The connections to one EIP."""
 
     def __init__(self, ip: str, doors: Doors) -> None:
-        self._ip, self._doors = ip, doors
+        self.ip, self._doors = ip, doors
         self._loop = asyncio.get_running_loop()
         self._shares: dict[str, _Share] = {}
         self._count = 0
@@ -134,13 +163,17 @@ class Door:
 
     async def turn(self, guest: Guest) -> None:
         """Wait until it is this one's turn to log in. Raises TurnedAwayError, GoneError."""
+        guest.check()
         share = self._shares[guest.client]
         try:
             async with asyncio.timeout(HELLO_SECONDS):
                 await self._first_word(guest)
         except TimeoutError:
-            raise TurnedAwayError(f"nothing was heard from you in {HELLO_SECONDS:.0f} s") from None
-        share.silent.pop(guest)
+            guest.check()
+            if not _has_spoken(guest):  # else it is we who were slow
+                raise TurnedAwayError(f"nothing was heard from you in {HELLO_SECONDS:.0f} s") from None
+        guest.check()
+        del share.silent[guest]
         share.waiting[guest] = None
         guest.wake = self._loop.create_future()
         self._give_turns(share)
@@ -148,7 +181,9 @@ class Door:
             async with asyncio.timeout(QUEUE_SECONDS):
                 await guest.wake
         except TimeoutError:
+            guest.check()
             raise TurnedAwayError(f"too many logins at once from {guest.client}: at most {LOGINS_PER_CLIENT}, try again") from None
+        guest.check()
 
     def logged_in(self, guest: Guest) -> None:
         """It is in: its turn goes to the next."""
@@ -171,17 +206,18 @@ class Door:
                 if share.timer is not None:
                     share.timer.cancel()
         if not self._shares:
-            self._doors.close(self._ip)
+            self._doors.close(self)
 
     def evict(self, share: _Share, guest: Guest, reason: str) -> None:
         """Make room: it is no longer counted, and told why."""
         self._doors.outside.pop(guest, None)
         if share.remove(guest):
             self._count -= 1
+        guest.evicted = reason
         if guest.cut is not None:
             guest.cut(reason)
         elif not guest.wake.done():
-            guest.wake.set_exception(TurnedAwayError(reason))
+            guest.wake.set_result(None)  # else it is awake, and about to see it
 
     async def _first_word(self, guest: Guest) -> None:
         fd = guest.sock.fileno()
@@ -195,11 +231,8 @@ class Door:
             await guest.wake
         finally:
             self._loop.remove_reader(fd)
-        try:
-            if not guest.sock.recv(1, socket.MSG_PEEK):
-                raise GoneError
-        except OSError as error:
-            raise GoneError from error
+        if not guest.evicted:
+            _has_spoken(guest)
 
     def _make_room(self, share: _Share) -> bool:
         """Send the oldest of a client away that does not log in. False: there is none."""
@@ -209,14 +242,7 @@ class Door:
         return oldest is not None
 
     def _stalled(self, share: _Share) -> list[Guest]:
-        found = []
-        for guest in share.logging_in:
-            if guest.cut is None:
-                continue  # it has its turn for a moment only
-            with suppress(OSError):
-                if silent_seconds(guest.sock) >= STALLED_SECONDS:
-                    found.append(guest)
-        return found
+        return [guest for guest in share.logging_in if guest.cut is not None and guest.still >= STALLED_LOOKS]
 
     def _give_turns(self, share: _Share) -> None:
         while share.waiting and len(share.logging_in) < LOGINS_PER_CLIENT:
@@ -227,12 +253,26 @@ class Door:
                 guest.wake.set_result(None)
             else:
                 self._count -= 1
-        if share.waiting and share.timer is None:
-            share.timer = self._loop.call_later(STALLED_SECONDS / 5, self._look, share)
+        if share.logging_in and share.timer is None:
+            share.timer = self._loop.call_later(STALLED_SECONDS / STALLED_LOOKS, self._look, share, context=Context())
 
     def _look(self, share: _Share) -> None:
         share.timer = None
+        for guest in share.logging_in:
+            guest.look()
         if share.waiting:
             for guest in self._stalled(share):
                 self.evict(share, guest, "your login stood still while others of your address waited")
-            self._give_turns(share)
+        self._give_turns(share)
+
+
+def _has_spoken(guest: Guest) -> bool:
+    """Whether something has come from it. Raises GoneError."""
+    try:
+        if guest.sock.recv(1, socket.MSG_PEEK):
+            return True
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise GoneError from error
+    raise GoneError

@@ -304,7 +304,7 @@ class Lane(asyncio.Transport):
         return cipher if type(cipher) is Taken and connection._auth_complete else None
 
     @property
-    def _busy(self) -> bool:
+    def busy(self) -> bool:
         """asyncssh works on a packet and wants no other until it is done."""
         handler, connection = self._connection._recv_handler, self._connection
         return handler not in (connection._recv_pkthdr, connection._recv_packet, connection._recv_version)
@@ -323,7 +323,7 @@ class Lane(asyncio.Transport):
     def _look(self) -> None:
         """Read from the client, or do not."""
         limit = self._pending_high if self._reading else self._pending_high // 2
-        wanted = not self._closing and not self._busy and self.pending <= limit and len(self._out) <= OUT_MAX
+        wanted = not self._closing and not self.busy and self.pending <= limit and len(self._out) <= OUT_MAX
         if wanted and not self._reading:
             self._reading = True
             self._loop.add_reader(self._fd, self._on_readable)
@@ -334,7 +334,7 @@ class Lane(asyncio.Transport):
 
     def go_on(self) -> None:
         """asyncssh is done with a packet that took it a while."""
-        if not self._closing and not self._busy:
+        if not self._closing and not self.busy:
             if self._rest:
                 rest, self._rest = self._rest, b""
                 self._arena.incoming[: len(rest)] = rest
@@ -362,7 +362,7 @@ class Lane(asyncio.Transport):
             self._loop.add_reader(self._fd, self._on_readable)
         self._rest = b""
         self._take(size + got)
-        if not self._closing and (self._busy or self.pending > self._pending_high):
+        if not self._closing and (self.busy or self.pending > self._pending_high):
             self._look()
 
     def _take(self, size: int) -> None:
@@ -371,7 +371,7 @@ class Lane(asyncio.Transport):
         asyncssh drops its transport at once when it hangs up, and has it aborted later: what comes after is not looked at.
         """
         connection, incoming, at = self._connection, self._arena.incoming, 0
-        while at < size and not self._closing and connection._transport is not None and not self._busy:
+        while at < size and not self._closing and connection._transport is not None and not self.busy:
             opener, waiting = self._opener, len(connection._inpbuf)
             if opener is None:
                 connection.data_received(bytes(incoming[at:size]))

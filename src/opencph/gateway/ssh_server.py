@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, NoReturn, cast
 
 import asyncssh
@@ -94,20 +95,22 @@ class SshServer:
 
         `ip` is the EIP it came in on; `logged_in` is called when it is in.
         """
+        bind_contextvars(connection_id=secrets.token_hex(8))  # for all that is logged about this client
         owner = Connection(ip, self._entrance, self._limit(ip), self._shares, self._guard, self._sparing, logged_in)
         connection = LaneConnection(asyncio.get_running_loop(), self._options)
         connection._protocol_factory = lambda: owner
-        bind_contextvars(connection_id=secrets.token_hex(8))  # for all that is logged about this client
         self._connections[owner] = ip
         guest.cut = lambda reason: owner.cut(reason, asyncssh.DISC_TOO_MANY_CONNECTIONS)
         try:
-            Lane(guest.sock, connection, self._farewells).start()
+            lane = Lane(guest.sock, connection, self._farewells)
+            guest.busy = lambda: lane.busy
+            lane.start()
             await owner.ended
         except OSError:
             guest.sock.close()  # it had gone before there was a lane
             raise
         finally:
-            guest.cut = None
+            guest.cut, guest.busy = None, lambda: False
             del self._connections[owner]
             connection.abort()
 
@@ -135,6 +138,7 @@ class Connection(asyncssh.SSHServer):
         self._keys: set[bytes] = set()
         self._in = False
         self._connection: LaneConnection | None = None
+        self._context = copy_context()
         self._told = 0
         self._forwards = 0  # from the client's asking for one to its end
         found = entrance(ip)
@@ -144,7 +148,7 @@ class Connection(asyncssh.SSHServer):
         """End the connection and its forwards, and say why."""
         if self._connection is not None:
             self._cause = reason
-            self._connection.disconnect(code, reason)
+            self._context.copy().run(self._connection.disconnect, code, reason)  # whoever cuts it: the log is about this one
 
     def cut_what_moved(self) -> None:
         """End the forwards that would lead elsewhere, or nowhere, if they were opened now."""

@@ -114,18 +114,18 @@ class Tunnels:
 
     def _on_accept(self, connection: socket.socket, address: Address) -> None:
         guest = Guest(connection)
+        door = self._doors.door(address[0])
         try:
-            self._doors.door(address[0]).enter(guest)
+            door.enter(guest)
         except TurnedAwayError as error:
             self._turn_away(guest, address[0], error, VERSION_LINE)
             return
-        task = asyncio.get_running_loop().create_task(self._greet(guest, address[0]))
+        task = asyncio.get_running_loop().create_task(self._greet(door, guest, address[0]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _greet(self, guest: Guest, ip: str) -> None:
+    async def _greet(self, door: Door, guest: Guest, ip: str) -> None:
         """Serve one client to its end."""
-        door = self._doors.door(ip)
         try:
             server = await self._turn(door, guest, ip)
             if server is not None:
