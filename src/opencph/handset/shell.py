@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import re
 import shlex
@@ -24,6 +25,8 @@ from opencph.handset.config import HandsetError
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
     from opencph.handset.sandbox import Process
+
+log = logging.getLogger("opencph.handset.shell")
 
 READ_BYTES = 256 * 1024
 INBOX_BYTES = 64 * 1024  # stdin that waits for its reader before the peer is held back
@@ -221,6 +224,12 @@ class ShellService(Service):
             code = CANNOT_RUN
         except BrokenPipeError:
             return
+        except Exception as error:  # whatever it is, the client is not left waiting
+            cause = error.strerror if isinstance(error, OSError) else "an unexpected error; see the log of the host"
+            self.put(2, f"no shell on this phone: {cause or error}\n".encode())
+            code = CANNOT_RUN
+            if not isinstance(error, OSError):
+                log.exception("phone %s: a shell", self._phone.config.phone_id)
         if self._packets is not None:
             self._stream.write(wire.packet(wire.EXIT, bytes((code & 0xFF,))))
         self._stream.close()

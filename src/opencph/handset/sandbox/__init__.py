@@ -165,7 +165,7 @@ class Sandbox:
         try:
             sandbox._group = cgroups.make(facts.memory_bytes(phone), PROCESSES_MAX)
             groups = sandbox._group.procs if sandbox._group is not None else []
-            facts.write(phone, sandbox._group, [])
+            facts.write_first(phone, sandbox._group)
             request = Create(
                 sandbox._number, str(bwrap), arguments(root), binds(phone), INIT, phone.files.owner, groups, clocks(phone)
             )

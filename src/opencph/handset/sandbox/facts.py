@@ -1,10 +1,12 @@
 """What a phone's /proc says of memory, load and processors in place of the machine's. The limits themselves are set elsewhere.
 
-Two files change while the phone works: they lie beside `data/` on disk as long as the sandbox lives. The others are made once.
+Two files change while the phone works: they lie beside `data/` on disk as long as the sandbox lives. The others are made once, and
+so are those two when the disk is full: a phone's shell needs no room on it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -36,10 +38,12 @@ def memory_bytes(phone: Phone) -> int:
 
 
 def binds(phone: Phone) -> list[Bind]:
-    """Lines that lay the phone's own facts over /proc; `write` comes first."""
+    """Lines that lay the phone's own facts over /proc; `write_first` comes first."""
     own = phone.config.directory.resolve() / DIRECTORY
-    lines = [Bind("ro-bind", f"/proc/{name}", str(own / name)) for name in CHANGING]
+    kept = [name for name in CHANGING if (own / name).exists()]
+    lines = [Bind("ro-bind", f"/proc/{name}", str(own / name)) for name in kept]
     made = {
+        **{name: text.encode() for name, text in _texts(phone, None, []).items() if name not in kept},
         "cmdline": b"androidboot.hardware=opencph_handset\n",
         "cpuinfo": cpuinfo(),
         "swaps": b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
@@ -76,13 +80,26 @@ def write(phone: Phone, group: Group | None, pids: Iterable[int]) -> None:
     """Put memory and load as they are into the files that the sandbox shows. Raises OSError."""
     directory = phone.config.directory / DIRECTORY
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    processes = list(pids)
-    for name, text in (("meminfo", _meminfo(phone, group, processes)), ("loadavg", _loadavg(processes))):
+    for name, text in _texts(phone, group, list(pids)).items():
         fd = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             os.pwrite(fd, text.encode(), 0)  # as long as what was there before: a reader never finds an empty file
         finally:
             os.close(fd)
+
+
+def write_first(phone: Phone, group: Group | None) -> None:
+    """The same for a new sandbox. No room on the disk is no error: then there are no files. Raises OSError."""
+    try:
+        write(phone, group, [])
+    except OSError as error:
+        remove(phone)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+
+
+def _texts(phone: Phone, group: Group | None, pids: list[int]) -> dict[str, str]:
+    return {"meminfo": _meminfo(phone, group, pids), "loadavg": _loadavg(pids)}
 
 
 def remove(phone: Phone) -> None:
