@@ -20,6 +20,8 @@ FORMAT = 1
 HEADER_NAME, MANIFEST_NAME = "backup.json", "manifest.json"
 ROWS, FILES = "rows", "files"
 SUFFIX = ".tar.zst"
+#: secrets that lie in the data directory itself, as patterns; each is restored for its owner alone
+SECRETS = ("credentials.json", "metrics-token", "*.pem")
 PIECE_BYTES = 1 << 20
 
 

@@ -26,6 +26,7 @@ from opencph.backup import (
     HEADER_NAME,
     MANIFEST_NAME,
     ROWS,
+    SECRETS,
     SUFFIX,
     BackupError,
     Header,
@@ -191,7 +192,7 @@ class _Standing:
 
 
 def _write_secrets(data: Path, reader: TreeReader) -> None:
-    for path in sorted([*data.glob("credentials.json"), *data.glob("*.pem")]):
+    for path in sorted(path for pattern in SECRETS for path in data.glob(pattern)):
         with _opened(path, os.O_RDONLY) as descriptor:
             if descriptor is not None:
                 reader.add_file(descriptor, f"{FILES}/{path.name}")

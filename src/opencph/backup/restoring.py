@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -25,6 +26,7 @@ from opencph.backup import (
     HEADER_NAME,
     MANIFEST_NAME,
     ROWS,
+    SECRETS,
     BackupError,
     Header,
     Manifest,
@@ -41,7 +43,6 @@ from opencph.store.migrate import HEAD, migrate, upgrade
 
 MEMBER_BYTES_MAX = 256 << 20  # of what is read as a whole: a page of rows, the manifest
 USABLE, FAILED = 1, 2  # of images
-_SECRET = re.compile(r"credentials\.json|[^/]+\.pem")
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _TREES = ("builtin", "share-filesystems")  # what phones write: links and fifos may be there
 _TOPS = (*_TREES, "images", "shared", "objects")
@@ -246,7 +247,9 @@ def _check_place(member: Member, places: list[str]) -> None:
     """Raises BackupError for a member that lies where none belongs, or is what none is there."""
     good = bool(places) and all(place not in ("", ".", "..") and "\0" not in place for place in places)
     if good and len(places) == 1:
-        good = (member.kind == "file" and bool(_SECRET.fullmatch(places[0]))) or (member.kind == "directory" and places[0] in _TOPS)
+        good = (member.kind == "file" and any(fnmatchcase(places[0], pattern) for pattern in SECRETS)) or (
+            member.kind == "directory" and places[0] in _TOPS
+        )
     elif good:
         good = places[0] in _TOPS and (places[0] != "builtin" or bool(_ID.fullmatch(places[1])))
     if good and member.kind in ("symlink", "hardlink", "fifo"):
