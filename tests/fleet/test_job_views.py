@@ -7,10 +7,12 @@ import pytest
 from fleet.fleet_world import FleetWorld
 from opencph.fleet.ids import new_id
 from opencph.fleet.job_views import list_jobs, show_job
+from opencph.fleet.phone_power import restart_cloud_phone
 from opencph.fleet.server_change import change_cloud_phone_server
 from opencph.fleet.server_create import create_net2_cloud_phone_server
 from opencph.wire.errors import CphError
 from opencph.wire.jobs import ListJobsQuery
+from opencph.wire.phones import RestartCloudPhoneRequest, RestartPhone
 
 
 def test_a_running_job_has_no_end_and_an_ended_one_tells_its_outcome(world: FleetWorld) -> None:
@@ -56,3 +58,23 @@ def test_jobs_of_other_projects_are_not_there(world: FleetWorld) -> None:
         assert (raised.value.code, raised.value.status) == ("CPS.0011", 404)
     with pytest.raises(CphError):
         list_jobs(world.fleet, stranger, "r", ListJobsQuery(request_ids=(request_id,)))
+
+
+def test_a_phones_id_names_its_newest_job(world: FleetWorld) -> None:
+    server_id = world.serving()
+    phone_id, other = world.column("phones.phone_id", server_id=server_id)[:2]
+    stranger = world.project()
+    for _ in range(2):
+        world.set("phones", {"phone_id": phone_id}, status=2)
+        answer = restart_cloud_phone(
+            world.fleet, world.caller, new_id(), RestartCloudPhoneRequest(phones=(RestartPhone(phone_id=phone_id),))
+        )
+        job_id = answer.jobs[0].job_id
+        assert job_id, answer
+        found = show_job(world.fleet, world.caller, "r", phone_id)
+        assert (found.job_id, found.phone_id) == (job_id, phone_id)
+        world.set("jobs", {"job_id": job_id}, status=-1)
+        assert show_job(world.fleet, world.caller, "r", phone_id).status == -1
+    for caller, asked in ((world.caller, other), (stranger, phone_id), (world.caller, server_id)):
+        with pytest.raises(CphError, match="job_id"):
+            show_job(world.fleet, caller, "r", asked)

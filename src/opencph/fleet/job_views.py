@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, literal_column, select
 
 from opencph.fleet.times import utc_text
+from opencph.jobs import FAILED, RUNNING, SUCCEEDED
 from opencph.store.database import Query, in_list, json_list, scalar
-from opencph.store.tables import jobs
+from opencph.store.tables import jobs, phones
 from opencph.wire.errors import CphError
 from opencph.wire.jobs import JobItem, ListJobsQuery, ListJobsResponse, ShowJobResponse
 
@@ -35,6 +36,21 @@ _columns = select(
     _j.job_id, _j.phone_id, _j.server_id, _j.status, _j.error_code, _j.error_msg, _j.execute_msg, _j.create_ms, _j.end_ms
 )
 _JOB = Query(_columns.where(_j.job_id == bindparam("job_id"), _j.project_id == bindparam("project_id")), _JobRow)
+_lane_of_phone = (
+    select(phones.c.server_id)
+    .where(phones.c.phone_id == bindparam("phone_id"), phones.c.project_id == bindparam("project_id"))
+    .scalar_subquery()
+)
+_NEWEST_OF_PHONE = Query(
+    _columns.where(
+        _j.status.in_([literal_column(str(status)) for status in (RUNNING, SUCCEEDED, FAILED)]),  # all: so the index is used
+        _j.lane == _lane_of_phone,
+        _j.phone_id == bindparam("phone_id"),
+    )
+    .order_by(_j.seq.desc())
+    .limit(1),
+    _JobRow,
+)
 _of_requests = (_j.project_id == bindparam("project_id"), in_list(_j.request_id, "request_ids"))
 _JOBS = Query(
     _columns.where(*_of_requests).order_by(_j.seq).limit(bindparam("limit")).offset(bindparam("offset")),
@@ -48,8 +64,13 @@ def _end_time(row: _JobRow) -> str | None:
 
 
 def show_job(fleet: Fleet, caller: Caller, request_id: str, job_id: str) -> ShowJobResponse:
-    """One job. Raises CPS.0011 when the project has none of that id, or none any more (setting `job_retention_days`)."""
+    """One job. Raises CPS.0011 when the project has none of that id, or none any more (setting `job_retention_days`).
+
+    The id of a phone names its newest job: Terraform's exports and restores wait for that.
+    """
     row = fleet.database.row(_JOB, job_id=job_id, project_id=caller.project_id)
+    if row is None:
+        row = fleet.database.row(_NEWEST_OF_PHONE, phone_id=job_id, project_id=caller.project_id)
     if row is None:
         raise CphError("CPS.0011", f"job_id {job_id} does not exist in this project")
     return ShowJobResponse(
