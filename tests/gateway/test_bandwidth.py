@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from contextvars import Context, ContextVar
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,39 @@ def test_those_who_want_everything_share_evenly_and_get_what_there_is() -> None:
         assert 0 < movers[0].moved < min(moved)  # who wants little has little
 
     asyncio.run(run())
+
+
+def test_who_waits_goes_on_in_a_context_of_its_own() -> None:
+    """Else the log of one connection would carry the id of another, which set the timer."""
+    owner: ContextVar[str] = ContextVar("owner")
+    found: dict[str, str] = {}
+
+    class Waiting:
+        def __init__(self, bucket: Bucket, name: str) -> None:
+            self._bucket, self._name = bucket, name
+            owner.set(name)
+            assert bucket.take(self, 1 << 16) == 0
+
+        def go_on(self) -> None:
+            found[self._name] = owner.get()
+            self._bucket.take(self, 1 << 16)
+
+    class First:
+        def go_on(self) -> None:
+            pass
+
+    async def main() -> None:
+        bucket = Bucket(BYTES_PER_MBIT)
+        while bucket.take(First(), 1 << 16):
+            pass
+        for name in ("one", "two"):
+            Context().run(Waiting, bucket, name)
+        async with asyncio.timeout(10):
+            while len(found) < 2:  # noqa: ASYNC110 - nothing tells when they went on
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert found == {"one": "one", "two": "two"}
 
 
 def test_a_new_rate_holds_at_once_also_for_those_who_wait() -> None:

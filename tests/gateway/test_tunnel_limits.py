@@ -372,6 +372,23 @@ def test_a_connection_has_so_many_forwards_and_no_more(server: Server, gateway: 
     assert "at most 8 per connection" in running.log.read_text()
 
 
+def test_forwards_asked_for_all_at_once_are_counted_too(server: Server, gateway: Start, phones: TcpPhones) -> None:
+    phones.listen(server.phone, 5555)
+    gateway({SERVER + "FORWARDS_PER_CONNECTION": 8})
+
+    found: list[object] = []
+
+    async def run() -> None:
+        async with await server.connect() as connection:
+            asked = (connection.open_connection(server.phone, 5555) for _ in range(60))
+            found.extend(await asyncio.gather(*asked, return_exceptions=True))
+
+    asyncio.run(run())
+    refused = [each for each in found if isinstance(each, asyncssh.ChannelOpenError)]
+    assert len(found) - len(refused) == 8
+    assert {each.reason for each in refused} == {"at most 8 forwards per connection"}
+
+
 def test_the_user_is_the_project_id_or_its_first_32_characters(
     network: Network, gateway: Start, phones: TcpPhones, tmp_path: Path
 ) -> None:

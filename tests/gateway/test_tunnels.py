@@ -144,11 +144,24 @@ def test_only_the_project_id_with_the_servers_key_comes_in(
     network: Network, server: Server, ssh: Ssh, tmp_path: Path, gateway: Start
 ) -> None:
     network.keypair("other", make_key(tmp_path / "other.pem", "ed25519"))
-    gateway()
-    for user, key in ((uuid.uuid4().hex, ssh.key), ("root", ssh.key), (network.project_id, tmp_path / "other.pem")):
-        status, said = ssh.run("-N", user=user, key=key)
+    running = gateway()
+    for user, key, options, reason in (
+        (uuid.uuid4().hex, ssh.key, (), "wrong user: it is the id of the server's project"),
+        ("root", ssh.key, (), "wrong user: it is the id of the server's project"),
+        (network.project_id, tmp_path / "other.pem", (), "wrong key: it is not the one of the server's key pair"),
+        (network.project_id, ssh.key, ("-o", "PubkeyAuthentication=no"), "no key was offered"),
+    ):
+        begun = len(running.log.read_text())
+        status, said = ssh.run("-N", *options, user=user, key=key)
         assert status == 255
         assert "Permission denied (publickey)" in said
+
+        def told(begun: int = begun) -> str | None:
+            lines = running.log.read_text()[begun:].splitlines()
+            return next((line for line in lines if "ssh client not let in" in line), None)
+
+        line = wait_until(told, "the line in the log")
+        assert reason in line and f'"user": "{user}"' in line and '"peer": "127.0.0.1"' in line
 
 
 REFUSED = "this gateway only forwards connections to phones"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextvars import Context, copy_context
 from typing import Protocol
 
 BYTES_PER_MBIT = 125_000
@@ -35,7 +36,7 @@ class Bucket:
 
     def __init__(self, rate: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: dict[Waiter, None] = {}
+        self._queue: dict[Waiter, Context] = {}
         self._turn: Waiter | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rate = rate  # bytes per second
@@ -64,7 +65,7 @@ class Bucket:
             if self._tokens >= wanted:
                 self._tokens -= wanted
                 return wanted
-        self._queue[waiter] = None
+        self._queue[waiter] = copy_context()  # what it logs when it goes on is about it, not about who set the timer
         self._later()
         return 0
 
@@ -95,9 +96,9 @@ class Bucket:
         self._fill()
         while self._queue and self._tokens >= self._portion:
             waiter = next(iter(self._queue))
-            del self._queue[waiter]
+            context = self._queue.pop(waiter)
             self._turn = waiter
-            waiter.go_on()
+            context.run(waiter.go_on)
             self._turn = None
         self._later()
 

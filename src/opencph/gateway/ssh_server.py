@@ -133,6 +133,7 @@ class Connection(asyncssh.SSHServer):
         self._entrance, self._limit, self._guard, self._logged_in = entrance, limit, guard, logged_in
         self._shares, self._sparing = shares, sparing
         self._cause: str | None = None  # why we ended it
+        self._unproven = ""  # why it is not in, once it has named a user
         self._user = ""
         self._peer = ""
         self._keys: set[bytes] = set()
@@ -178,7 +179,8 @@ class Connection(asyncssh.SSHServer):
             )
         else:
             who = {"address": self._ip, "peer": self._peer, "user": self._user or None}
-            self._sparing.say(_logger.info, "ssh client not let in", **who, cause=cause)
+            why = "; ".join(filter(None, (self._unproven, cause)))
+            self._sparing.say(_logger.info, "ssh client not let in", **who, cause=why or "it hung up")
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -186,6 +188,7 @@ class Connection(asyncssh.SSHServer):
         if not self._user:
             assert self._connection is not None
             self._connection.send_auth_banner(BANNER)
+            self._unproven = "no key was offered"
         self._user = username
         return True
 
@@ -193,7 +196,9 @@ class Connection(asyncssh.SSHServer):
         return True
 
     async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        if self._is_the_key(username, key):
+        self._unproven = self._refusal(username, key)
+        if not self._unproven:
+            self._unproven = "the key was not proven"
             return True
         self._keys.add(key.public_data)
         delay = self._guard.failed((self._peer, self._ip))
@@ -204,17 +209,20 @@ class Connection(asyncssh.SSHServer):
             raise asyncssh.PermissionDenied(f"Too many authentication failures: {KEYS_PER_CONNECTION} keys")
         return False
 
-    def _is_the_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+    def _refusal(self, username: str, key: asyncssh.SSHKey) -> str:
+        """Why this user does not come in with this key, for the log; empty: it does."""
         entrance = self._entrance(self._ip)
         if entrance is None or entrance.identity != self.identity or not entrance.route.public_key:
-            return False
+            return "this address does not lead to the server any more"
         try:
             expected = asyncssh.import_public_key(entrance.route.public_key)
         except asyncssh.KeyImportError as error:
             _logger.error("the key pair of a server cannot be used", server_id=entrance.route.server_id, error=str(error))
-            return False
+            return "the key pair of the server cannot be used"
         project_id = entrance.route.project_id
-        return username in (project_id, project_id[:USER_CHARACTERS]) and key.public_data == expected.public_data
+        if username not in (project_id, project_id[:USER_CHARACTERS]):
+            return "wrong user: it is the id of the server's project"
+        return "" if key.public_data == expected.public_data else "wrong key: it is not the one of the server's key pair"
 
     def auth_completed(self) -> None:
         assert self.identity is not None

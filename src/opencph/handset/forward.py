@@ -20,7 +20,7 @@ LAST_WORDS_SECONDS = 30  # for a socket to take what a peer sent before it hung 
 
 
 class Relay:
-    """Bytes between two sockets, both ways, with half-closed directions kept."""
+    """Bytes between two sockets, both ways, with half-closed directions kept. What is cut short is reset: it has not ended."""
 
     def __init__(self, one: socket.socket, other: socket.socket) -> None:
         self._sockets = (one, other)
@@ -28,15 +28,19 @@ class Relay:
     async def run(self) -> None:
         """Until both directions ended."""
         one, other = self._sockets
+        whole = False
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._copy(one, other))
                 group.create_task(self._copy(other, one))
+            whole = True
         except* OSError:
             pass
         finally:
-            one.close()
-            other.close()
+            for sock in self._sockets:
+                if not whole:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                sock.close()
 
     async def _copy(self, source: socket.socket, target: socket.socket) -> None:
         loop = asyncio.get_running_loop()
