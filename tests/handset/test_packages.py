@@ -73,6 +73,10 @@ def test_phones_of_a_host_read_the_same_app_once(home: Path, monkeypatch: pytest
             assert len(readings) == 1
             assert await _install(other, apk("com.read.once", version_code=9), "-r") == "Success"
             assert len(readings) == 2
+            refused = apk("refused")
+            for phone in (adb, other, adb):
+                assert "INSTALL_PARSE_FAILED_BAD_PACKAGE_NAME" in await _install(phone, refused)
+            assert len(readings) == 3
 
     asyncio.run(main())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -152,7 +153,8 @@ def test_a_redeployment_without_another_host_fails_and_says_so(world: World) -> 
             authorize(world, event.event_id, "redeploy")
             maintenance.carry_out(world.fleet)
             (event,) = events(world)
-            assert event.state == "failed" and "no host" in event.description
+            assert event.state == "failed"
+            assert re.fullmatch(r"New disks\. - failed: .*no host.*", event.description), event.description
             assert world.server(server_id).status == 5
         await runtime.close()
 

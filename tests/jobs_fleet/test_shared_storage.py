@@ -126,3 +126,34 @@ def test_shared_storage_is_as_large_as_it_says(handsets: World, monkeypatch: pyt
             await runtime.shutdown()
 
     asyncio.run(main())
+
+
+def test_what_is_no_directory_of_the_shared_storage_cannot_be_listed(handsets: World) -> None:
+    world = handsets
+
+    async def main() -> None:
+        runtime = BuiltinRuntime(world.settings.data, boots_at_once=200)
+        try:
+            async with world.working(runtime):
+                (server_id,) = await world.bought()
+                files = put(world, "share.tar", {FILE[1:]: b"A"})
+                assert await ended(world, push_files(world, server_id, files)) == [(2, None)]
+
+                async def listed(path: str) -> tuple[int, str | None, str]:
+                    query = ListShareFilesQuery(server_ids=(server_id,), path=path, offset=0, limit=50)
+                    (item,) = list_share_files(world.fleet, world.caller, new_id(), query).jobs
+                    await world.ended(item.job_id or "")
+                    job = show_job(world.fleet, world.caller, new_id(), item.job_id or "")
+                    return job.status, job.error_code, f"{job.error_msg or ''}{job.execute_msg or ''}"
+
+                for path in ("/data/nope", "/system", FILE, "/data/share"):
+                    status, code, words = await listed(path)
+                    assert (status, code) == (-1, "CPS.0199"), path
+                    assert f"{path} is no directory of the shared storage" in words
+                for path in ("/data", "/data/share_me"):
+                    status, code, words = await listed(path)
+                    assert (status, code or "") == (2, "") and '"total":1' in words, (path, words)
+        finally:
+            await runtime.shutdown()
+
+    asyncio.run(main())

@@ -285,7 +285,7 @@ def carry_out(fleet: Fleet) -> None:
             failed = status == FAILED
             tx.run(_END, of_event=event_id, new_state="failed" if failed else "completed", now=end_ms or now_ms())
             if failed:
-                tx.run(_EXPLAIN, of_event=event_id, cause=f"; failed: {error_msg or ''}")
+                tx.run(_EXPLAIN, of_event=event_id, cause=f" - failed: {error_msg or ''}")
         for event in tx.rows(_DUE, now=now_ms()):
             _begin(tx, fleet, event)
 
@@ -303,7 +303,7 @@ def _begin(tx: Transaction, fleet: Fleet, event: _Due) -> None:
             job = _move(tx, fleet, event, event.generation_id)
         except CphError as error:
             tx.run(_END, of_event=event.event_id, new_state="failed", now=now_ms())
-            tx.run(_EXPLAIN, of_event=event.event_id, cause=f"; failed: {error.message}")
+            tx.run(_EXPLAIN, of_event=event.event_id, cause=f" - failed: {error.message}")
             return
     else:
         job = server_restart.new_job(event.project_id, new_id(), event.server_id, event.generation_id)

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -49,7 +49,19 @@ class InstallError(Exception):
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
+        self.message = message
         super().__init__(f"{code}: {message}")
+
+
+class _UnreadError(InstallError):
+    """The reader was ended by a limit of time or memory: another time it may come to the end."""
+
+
+class _Refusal(NamedTuple):
+    """How the reader refused an APK."""
+
+    code: str
+    message: str
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +162,7 @@ async def _package_in(phone: Phone, directory: str) -> Package | None:
 
 
 _READERS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-_READINGS: OrderedDict[tuple[str, int], Read] = OrderedDict()  # by SHA-256 and SDK level; those used last at the end
+_READINGS: OrderedDict[tuple[str, int], Read | _Refusal] = OrderedDict()  # by SHA-256 and SDK level; those used last at the end
 
 
 async def read_apk(phone: Phone, path: str) -> Read:
@@ -165,11 +177,19 @@ async def read_apk(phone: Phone, path: str) -> Read:
             of = (digest.hexdigest(), sdk_level(phone))
             if of not in _READINGS:
                 file.seek(0)
-                _READINGS[of] = await _read_apk(phone, os.dup(fd))
+                try:
+                    _READINGS[of] = await _read_apk(phone, os.dup(fd))
+                except _UnreadError:
+                    raise
+                except InstallError as error:
+                    _READINGS[of] = _Refusal(error.code, error.message)
             _READINGS.move_to_end(of)
             while len(_READINGS) > READINGS_MAX:
                 _READINGS.popitem(last=False)
-            return _READINGS[of]
+            found = _READINGS[of]
+    if isinstance(found, _Refusal):
+        raise InstallError(*found)
+    return found
 
 
 async def _read_apk(phone: Phone, fd: int) -> Read:
@@ -188,7 +208,7 @@ async def _read_apk(phone: Phone, fd: int) -> Read:
         async with asyncio.timeout(READ_SECONDS):
             output, _ = await reader.communicate()
     except TimeoutError:
-        raise InstallError("INSTALL_PARSE_FAILED_NOT_APK", f"it cannot be read in {READ_SECONDS:.0f} s") from None
+        raise _UnreadError("INSTALL_PARSE_FAILED_NOT_APK", f"it cannot be read in {READ_SECONDS:.0f} s") from None
     finally:
         if reader.returncode is None:
             reader.kill()
@@ -197,7 +217,7 @@ async def _read_apk(phone: Phone, fd: int) -> Read:
     if reader.returncode:
         code, _, why = text.rpartition("\n")[2].partition(": ")
         if CODE.fullmatch(code) is None:  # it was ended by one of its limits
-            code, why = "INSTALL_PARSE_FAILED_NOT_APK", "it cannot be read"
+            raise _UnreadError("INSTALL_PARSE_FAILED_NOT_APK", "it cannot be read")
         raise InstallError(code, why)
     try:
         found = msgspec.json.decode(text.rpartition("\n")[2], type=Read)
