@@ -13,9 +13,12 @@ import logging
 import logging.handlers
 import os
 import re
+import stat
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from contextvars import ContextVar
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +101,13 @@ def configure(level: str, *, process: str, directory: Path | None = None, style:
             structlog.processors.JSONRenderer(default=str),
         ],
     )
-    stream = logging.StreamHandler(sys.stderr)
+    stream = _Stream(sys.stderr)
     stream.setFormatter(_for_people(before) if for_people else machine)
     if for_people and sys.stderr.isatty() and directory is not None and level != "debug":
         stream.setLevel(logging.WARNING)
     handlers: list[logging.Handler] = [stream]
     if directory is not None:
-        file = logging.handlers.WatchedFileHandler(directory / FILE_NAME, encoding="utf-8", delay=True)
+        file = _File(directory / FILE_NAME, encoding="utf-8", delay=True)
         file.setFormatter(machine)
         handlers.append(file)
     root = logging.getLogger()
@@ -116,6 +119,29 @@ def configure(level: str, *, process: str, directory: Path | None = None, style:
     root.setLevel(level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class _Quiet(logging.Handler):
+    """Lines for which there is no room are dropped: telling of each of them on stderr would only fill another disk."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name it has in logging
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+class _Stream(_Quiet, logging.StreamHandler):  # type: ignore[type-arg]  # it takes none when it runs
+    """stderr."""
+
+
+class _File(_Quiet, logging.handlers.WatchedFileHandler):
+    """For its owner alone (0600), whatever the umask says, and if an older version made it too."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with suppress(OSError):
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):  # it may be a link to a device
+                os.fchmod(descriptor, 0o600)
+        return os.fdopen(descriptor, "a", encoding="utf-8")
 
 
 def rotate(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,8 @@ import pytest
 
 from api.edge_client import World
 from opencph.api.errors import refusal
+from opencph.api.health import Readiness
+from opencph.store import processes
 from opencph.store.database import StoreFullError, StoreUnavailableError
 
 
@@ -46,6 +49,29 @@ def test_a_call_that_meets_a_full_disk_says_so_and_succeeds_when_there_is_room_a
         assert world.call("GET", f"/v1/{world.mine.project_id}/cloud-phone/phones").status == 200
         filler.unlink()
         assert world.call("POST", path, body).status == 200
+    finally:
+        world.close()
+
+
+def test_readiness_says_that_the_disk_is_full_while_those_who_live_cannot_say_so(small_disk: Path) -> None:
+    world = World(small_disk / "data", f"sqlite:///{small_disk}/data/opencph.db")
+    try:
+        assert world.call("GET", "/readyz").body["missing"] == ["worker", "gateway"]  # none runs, and writing is no trouble
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(b"x" * 4096)
+        for _ in range(300):  # the write-ahead log may have some room of its own
+            try:
+                processes.try_writing(world.database)
+            except StoreFullError:
+                break
+        readiness = Readiness(world.database)
+        told = asyncio.run(readiness.look())
+        assert told.missing == ("database", "worker", "gateway")
+        assert "the database cannot be written" in told.reason and "no space left on its disk" in told.reason
+        filler.unlink()
+        assert asyncio.run(Readiness(world.database).look()).missing == ("worker", "gateway")
     finally:
         world.close()
 

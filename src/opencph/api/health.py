@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from weakref import WeakKeyDictionary
 
 import structlog
 
 from opencph.api.call import Answer, Call, Result
 from opencph.store import migrate, processes, revisions
-from opencph.store.database import Database, StoreError
+from opencph.store.database import Database, StoreBusyError, StoreError, StoreFullError
 from opencph.wire.health import ShowHealthResponse, ShowReadinessResponse
 
 #: What was found is told again for so long: however often somebody asks, the database is asked once.
 FRESH_SECONDS = 1.0
 #: A look that takes longer has found out that the database does not answer.
 LOOK_SECONDS = 2.0
+#: A trial of writing, made when parts are missing, keeps a look for so long.
+TRIAL_SECONDS = 0.5
 #: A gateway may be behind the database for so long: it is applying what changed.
 BEHIND_SECONDS = 5.0
 
@@ -47,6 +49,8 @@ class Readiness:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="opencph-ready")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="opencph-trial")
+        self._writing: Future[None] | None = None
         self._found = ShowReadinessResponse("ok")
         self._when = float("-inf")
         self._looking: asyncio.Future[ShowReadinessResponse] | None = None
@@ -93,7 +97,25 @@ class Readiness:
             lacks["gateway"] = f"no gateway {silent}"
         elif self._is_behind(max(gateway.applied_revision for gateway in gateways), revision):
             lacks["gateway"] = f"the gateway has not served the newest addresses for {BEHIND_SECONDS:g} s"
+        if lacks and (why := self._cannot_write()):
+            lacks = {"database": why} | lacks
         return _lacking(**lacks) if lacks else ShowReadinessResponse("ok")
+
+    def _cannot_write(self) -> str:
+        """Why nobody can say that he lives, in words for everybody: "" when the database can be written, or that is not known yet.
+
+        Who waits for his turn to write is asked by the next look.
+        """
+        if self._writing is None:
+            self._writing = self._writer.submit(processes.try_writing, self._database)
+        wait([self._writing], TRIAL_SECONDS)
+        if not self._writing.done():
+            return ""
+        error, self._writing = self._writing.exception(), None
+        if isinstance(error, StoreFullError):
+            return f"the database cannot be written: {error}"
+        known = not isinstance(error, StoreBusyError)
+        return "the database cannot be written" if known and isinstance(error, StoreError) else ""
 
     def _is_behind(self, served: int, revision: int) -> bool:
         """Whether a revision that was there BEHIND_SECONDS ago is not served yet. One that always gets there is in time."""

@@ -128,6 +128,23 @@ def is_of_this_kernel(process_id: str) -> bool:
     return len(parts) == 6 and parts[2] == _kernel() != "?"
 
 
+def try_writing(database: Database) -> None:
+    """Write something that is nothing: a row that comes and goes in one transaction. Raises StoreError when it cannot be done."""
+    probe = new_process_id("worker")
+    with database.write() as tx:
+        tx.run(
+            _INSERT,
+            process_id=probe,
+            kind="worker",
+            host_name=socket.gethostname(),
+            pid=os.getpid(),
+            start_ms=0,
+            heartbeat_ms=0,
+            applied_revision=0,
+        )
+        tx.run(_REMOVE, id=probe)
+
+
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
