@@ -100,6 +100,15 @@ def test_what_is_no_api_answers_as_the_gateway_does(service: Service, token: str
         assert response.json()["error_code"] == "APIGW.0101"
 
 
+def test_load_balancers_may_ask_with_head(service: Service) -> None:
+    for path in ("/healthz", "/readyz"):
+        got, asked = httpx.get(service.endpoint + path), httpx.head(service.endpoint + path)
+        assert (asked.status_code, asked.content) == (got.status_code, b""), path
+        assert asked.headers["content-type"] == got.headers["content-type"]
+    assert httpx.head(f"{service.endpoint}/healthz/").status_code == 404
+    assert httpx.head(f"{service.endpoint}/openapi.json").status_code == 404
+
+
 def test_a_path_is_decoded_once_after_it_is_split(service: Service, token: str) -> None:
     headers = {"X-Auth-Token": token}
     for segment, code in (

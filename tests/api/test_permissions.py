@@ -149,7 +149,8 @@ def test_sync_commands_are_throttled_at_the_edge_and_the_refusal_is_on_record(wo
     body = {"command": "shell", "content": "ls", "phone_ids": [UNKNOWN]}
     replies = [world.call("POST", f"{phones(world)}/sync-commands", body) for _ in range(3)]
     assert [reply.status for reply in replies][2] == 429 and 429 not in [reply.status for reply in replies][:2]
-    assert replies[2].code == "APIGW.0308"
+    assert replies[2].code == "APIGW.0308" and 1 <= int(replies[2].headers["retry-after"]) <= 60
+    assert "retry-after" not in replies[0].headers
     (entry,) = audit.entries(world.database, limit=9, request_id=replies[2].headers["x-request-id"])
     assert (entry.status, entry.error_code) == (429, "APIGW.0308")
     other = f"/v1/{world.other.project_id}/cloud-phone/phones/sync-commands"

@@ -55,6 +55,19 @@ def test_a_body_of_two_lengths_or_a_broken_header_is_refused(api: Service, frami
     assert alive(api)
 
 
+@pytest.mark.parametrize("hosts", [b"Host: a\r\nHost: b\r\n", b"Host: a\r\nX: y\r\nHOST: a\r\n"])
+def test_a_second_host_is_refused_on_every_kind_of_route(api: Service, token: bytes, hosts: bytes) -> None:
+    signed = b"Authorization: AWS4-HMAC-SHA256 Credential=x/y/z/s3/aws4_request, SignedHeaders=host, Signature=0\r\n"
+    for path, more in (
+        (b"/healthz", b""),
+        (b"/openapi.json", b""),
+        (f"{api.v1}/phones".encode(), b"X-Auth-Token: " + token + b"\r\n"),
+        (b"/bucket/key", signed),
+    ):
+        ((status, body),) = ask(api, b"GET " + path + b" HTTP/1.1\r\n" + hosts + more + b"\r\n")
+        assert status == 400 and b"two Host headers" in body, (path, status, body)
+
+
 def test_a_second_host_is_refused_or_no_host(api: Service, token: bytes) -> None:
     path = f"{api.v1}/phones".encode()
     for hosts in (b"Host: a\r\nHost: b\r\n", b"", b"Host: a b\r\n", b"Host: a/../b\r\n", b"Host: \r\n"):

@@ -42,6 +42,8 @@ NOBODY = Caller(user_id="", user_name="", domain_id="", domain_name="", project_
 _JSON = (b"content-type", b"application/json")
 _CLOSE = (b"connection", b"close")
 
+#: What load balancers ask with HEAD: answered as GET, without the body.
+PROBES = (b"/healthz", b"/readyz")
 #: what monitoring calls a request whose client did not wait for the answer
 CLIENT_GONE = 499
 
@@ -79,10 +81,11 @@ class Edge:
             return
         self.in_flight += 1
         began, status = time.perf_counter(), CLIENT_GONE
-        found = self.router.find(scope["method"], scope["raw_path"])
+        probe = scope["method"] == "HEAD" and scope["raw_path"] in PROBES
+        found = self.router.find("GET" if probe else scope["method"], scope["raw_path"])
         operation = "unknown" if found is None else found[0].operation
         try:
-            if found is None and self.objects.claims(scope):
+            if found is None and self.objects.claims(scope) and not _has_two_hosts(scope["headers"]):
                 operation, request_id = "ObjectStorage", f"{self._random_bits(128):032x}"
                 log.serving(request_id, operation, "")
 
@@ -99,7 +102,7 @@ class Edge:
             if self.leaving:
                 headers = [*headers, _CLOSE]
             await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": payload})
+            await send({"type": "http.response.body", "body": b"" if probe else payload})
         except ClientGoneError:
             await _say_goodbye(send)
         finally:
@@ -133,6 +136,8 @@ class Edge:
             headers = _without_doubles(pairs)
         body = Body(receive, headers, self.body_limit_bytes, self._room) if has_body(headers) else None
         try:
+            if len(headers) != len(pairs) and _has_two_hosts(pairs):
+                raise CphError("APIGW.0201", "the request has two Host headers")
             if found is None:
                 raise CphError("APIGW.0101", f"{scope['method']} {_shown(scope['path'])}")
             result = await self._answer(scope, headers, body, found[0], found[1], request_id)
@@ -151,6 +156,8 @@ class Edge:
             if body is not None:
                 body.leave()
                 await body.drain()
+            if isinstance(error, CphError) and error.retry_seconds:
+                answer_headers.append((b"retry-after", str(error.retry_seconds).encode()))
             return refused.status, answer_headers, _encode(refused.body)
         finally:
             if body is not None:
@@ -278,6 +285,10 @@ def _without_doubles(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
             doubles.add(name)
         seen[name] = value
     return {name: value for name, value in seen.items() if name not in doubles}
+
+
+def _has_two_hosts(pairs: list[tuple[bytes, bytes]]) -> bool:
+    return sum(name == b"host" for name, _ in pairs) > 1
 
 
 def _shown(text: str) -> str:

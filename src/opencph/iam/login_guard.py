@@ -38,7 +38,8 @@ class LoginGuard:
                 waits.append(self._wait(("client", client), self._limit * CLIENT_TIMES, now))
                 waits.append(self._wait(("user", user), self._limit * STRANGERS_TIMES, now))
         if (wait := max(waits)) > 0:
-            raise CphError("APIGW.0308", f"too many wrong passwords; try again in {int(wait) + 1} seconds")
+            seconds = int(wait) + 1
+            raise CphError("APIGW.0308", f"too many wrong passwords; try again in {seconds} seconds", retry_seconds=seconds)
 
     def failed(self, client: str, user: str) -> None:
         """A password was wrong."""

@@ -34,7 +34,9 @@ def count_call(database: Database, user_id: str, operation: str, per_minute: int
         if len(recent) >= per_minute:
             wait = max(1, -(-(recent[0] + window_ms - now_ms) // 1000))
             raise CphError(
-                "APIGW.0308", f"{operation} may be called {per_minute} times in a minute by a user; try again in {wait} seconds"
+                "APIGW.0308",
+                f"{operation} may be called {per_minute} times in a minute by a user; try again in {wait} seconds",
+                retry_seconds=wait,
             )
         calls = msgspec.json.encode([*recent, now_ms]).decode()
         if not tx.run(_KEEP, **key, calls=calls):

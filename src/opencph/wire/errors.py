@@ -46,11 +46,14 @@ class CphError(Exception):
 
     `detail` continues the documented message and names the field and the limit:
     `CphError("CPS.0040", "listen_port 80 of port 'web': must be 10000 to 50000")`.
-    `subject` fills the `{0}` of a documented message (CPS.0163, CPS.0164).
+    `subject` fills the `{0}` of a documented message (CPS.0163, CPS.0164). `retry_seconds`, unless 0, is told as Retry-After.
     """
 
-    def __init__(self, code: str, detail: str = "", *, subject: str = "", status: int | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str = "", *, subject: str = "", status: int | None = None, retry_seconds: int = 0
+    ) -> None:
         self.code = code
+        self.retry_seconds = retry_seconds
         self.detail = detail
         self.subject = subject
         self.status = status if status is not None else http_status(code)
