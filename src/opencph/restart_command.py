@@ -31,6 +31,7 @@ def write_outcome(settings: Settings, why: str, pids: dict[str, int]) -> None:
     """Say how it went, to who asked for it."""
     path = settings.run_directory / OUTCOME
     fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.touch(0o600)
     fresh.write_bytes(msgspec.json.encode(Outcome(why=why, pids=pids)))
     fresh.replace(path)
 
