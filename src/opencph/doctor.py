@@ -81,6 +81,17 @@ def _isolation(_: Settings) -> Finding:
     return Finding("phone isolation", "note" if fixes else "ok", text, fixes)
 
 
+def _outgoing(settings: Settings) -> Finding:
+    if settings.phone_network == "off":
+        return Finding("phone network", "ok", "off: programs in phones reach nothing outside (phone_network)")
+    from opencph.handset.sandbox import outgoing
+
+    if lacks := outgoing.missing():
+        found, _colon, fix = lacks.partition(": ")
+        return Finding("phone network", "note", f"{found}, so programs in phones reach nothing outside", fix.replace("`", ""))
+    return Finding("phone network", "ok", f"internet, through {shutil.which(outgoing.PROGRAM)}")
+
+
 def _userland(_: Settings) -> Finding:
     have = [name for name in ("toybox", "mksh", "busybox") if shutil.which(name)]
     if {"toybox", "mksh"} <= set(have):
@@ -209,7 +220,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 CHECKS: tuple[Callable[[Settings], Finding], ...] = (
-    _python, _sandbox, _isolation, _userland, _addresses, _ipv6, _disk, _port, _tls, _open_files, _adb, _ssh,
+    _python, _sandbox, _isolation, _outgoing, _userland, _addresses, _ipv6, _disk, _port, _tls, _open_files, _adb, _ssh,
     _postgresql, _docker, _kubectl,
 )  # fmt: skip
 

@@ -18,6 +18,7 @@ ENVIRONMENT_PREFIX = "OPENCPH_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 RUNTIMES = ("builtin",)
+PHONE_NETWORKS = ("off", "internet")
 
 
 #: Variables that are no settings: the settings file, and where a test has a process die (`jobs/failpoints.py`).
@@ -65,6 +66,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host_phones: Annotated[int, describe("Phones this machine may run in all.", ge=0)] = 10_000
     host_servers: Annotated[int, describe("Cloud phone servers this machine may run in all.", ge=0)] = 400
     boots_at_once: Annotated[int, describe("Phones that may boot at the same time on one host.", ge=1)] = 200
+    phone_network: Annotated[
+        str,
+        describe(
+            "What programs in phones reach outside: `off`, nothing; `internet`, public addresses, through slirp4netns: never this "
+            "machine, other phones or private networks. Holds for servers that are made, changed or restarted from then on."
+        ),
+    ] = "off"
     objects: Annotated[
         str,
         describe(
@@ -302,6 +310,7 @@ _CHECKS: dict[str, Callable[[str], str]] = {
     "region": lambda value: "" if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) else "give letters, digits, - and _, at most 64",
     "availability_zones": _check_zones,
     "network": _check_network,
+    "phone_network": lambda value: "" if value in PHONE_NETWORKS else f"give one of {', '.join(PHONE_NETWORKS)}",
     "catalogue": lambda value: "" if not value or Path(value).is_file() else "there is no such file",
     "objects": lambda value: (
         "" if re.fullmatch(r"s3://[^/]+(/.*)?|(?![a-z0-9]+://).*", value) else "give a directory or s3://NAME/PREFIX"

@@ -76,7 +76,7 @@ def make_runtime(settings: Settings) -> Runtime:
     if settings.runtime == "builtin":
         from opencph.runtimes.builtin import BuiltinRuntime
 
-        return BuiltinRuntime(settings.data, boots_at_once=settings.boots_at_once)
+        return BuiltinRuntime(settings.data, boots_at_once=settings.boots_at_once, phone_network=settings.phone_network)
     raise SettingsError(f"runtime {settings.runtime!r} is not known; use builtin")
 
 

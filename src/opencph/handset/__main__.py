@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from opencph.handset.config import GIB, HandsetError, PhoneConfig
+from opencph.handset.config import GIB, PHONE_NETWORKS, HandsetError, PhoneConfig
 from opencph.handset.phone import Phone
 
 
@@ -55,6 +55,9 @@ def parse(arguments: list[str]) -> PhoneConfig:
     parser.add_argument(
         "--port", type=int, action="append", default=[], help="a declared port: what listens on it inside is reached outside"
     )
+    parser.add_argument(
+        "--network", choices=PHONE_NETWORKS, default="off", help="what its programs reach outside; needs slirp4netns"
+    )
     options = parser.parse_args(arguments)
     ip, port = options.listen
     data = options.data.absolute()
@@ -68,6 +71,7 @@ def parse(arguments: list[str]) -> PhoneConfig:
         height=options.screen[1],
         listen_ports=tuple(options.port),
         properties=dict(options.property),
+        network=options.network,
         directory=data,
     )
 

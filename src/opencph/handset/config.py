@@ -8,6 +8,8 @@ import msgspec
 
 ADB_PORT = 5555
 
+PHONE_NETWORKS = ("off", "internet")
+
 GIB = 1024**3
 MIB = 1024**2
 
@@ -39,6 +41,7 @@ class PhoneConfig(msgspec.Struct, frozen=True, kw_only=True):
     listen_ports: tuple[int, ...] = ()
     properties: dict[str, str] = msgspec.field(default_factory=dict)  # the API's `property` keys, values as text
     shares: dict[str, str] = msgspec.field(default_factory=dict)  # path in /mnt/sfs_turbo -> directory of this machine
+    network: str = "off"  # for the phone's programs: "off" (loopback only) or "internet" (public addresses too)
     directory: Path  # the phone's own: data/, cache/ and its state; made when first needed
 
     def real_shares(self) -> dict[str, str]:

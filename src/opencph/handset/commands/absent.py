@@ -7,6 +7,7 @@ from opencph.handset.commands import Context
 from opencph.handset.commands.options import Given, Refusal, shown
 from opencph.handset.commands.system import mounts
 from opencph.handset.commands.table import entry, refuse
+from opencph.handset.sandbox import outgoing
 
 refuse("bugreport", "a handset has no Android to report on; `logcat -d` and `dumpsys` say what it knows")
 refuse("bugreportz", "a handset has no Android to report on; `logcat -d` and `dumpsys` say what it knows")
@@ -71,9 +72,23 @@ async def start(context: Context, given: Given) -> int:
 entry("stop", None, does="refused: root's in Android, and a handset has no services of init")(start)
 
 
-@entry("ip", None, does="addr|link|route [show] [dev DEV]: the loopback, which is all that programs have; changing is refused")
+_IP_LINK = {
+    "lo": "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000\n"
+    "    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00",
+    outgoing.DEVICE: f"2: {outgoing.DEVICE}: <BROADCAST,UP,LOWER_UP> mtu {outgoing.MTU_BYTES} qdisc fq_codel state UNKNOWN "
+    f"group default qlen 1000\n    link/ether {outgoing.MAC} brd ff:ff:ff:ff:ff:ff",
+}
+_FOREVER = "       valid_lft forever preferred_lft forever"
+_IP_ADDRESS = {
+    "lo": f"    inet 127.0.0.1/8 scope host lo\n{_FOREVER}\n    inet6 ::1/128 scope host\n{_FOREVER}",
+    outgoing.DEVICE: f"    inet {outgoing.ADDRESS}/24 brd 10.0.2.255 scope global {outgoing.DEVICE}\n{_FOREVER}",
+}
+
+
+@entry("ip", None, does="addr|link|route [show] [dev DEV]: the loopback, and eth0 where there is a way out; changing is refused")
 async def ip(context: Context, given: Given) -> int:
-    """What iproute2 says where there is a loopback only."""
+    """What iproute2 says where there is a loopback, and what slirp4netns makes."""
+    online = context.phone.config.network == "internet" and not outgoing.missing()
     words = [word for word in given.words if word not in ("-4", "-6", "-o", "-s", "-d", "-br", "-f", "inet", "inet6")]
     what = words[0] if words else ""
     device = words[words.index("dev") + 1] if "dev" in words[:-1] else ""
@@ -94,20 +109,17 @@ async def ip(context: Context, given: Given) -> int:
     kind = names.get(what)
     if kind is None:
         raise Refusal(f'Object "{shown(what)}" is unknown, try "ip addr".', 1)
-    if rest and rest != ["lo"]:
-        if rest[0] in ("add", "del", "set", "flush", "change", "replace"):
-            raise Refusal("RTNETLINK answers: Operation not permitted", 2)
-        device = rest[0]
-    if device not in ("", "lo"):
+    devices = ("lo", outgoing.DEVICE) if online else ("lo",)
+    if rest and rest[0] in ("add", "del", "set", "flush", "change", "replace"):
+        raise Refusal("RTNETLINK answers: Operation not permitted", 2)
+    device = rest[0] if rest else device
+    if device not in ("", *devices):
         raise Refusal(f'Device "{shown(device)}" does not exist.', 1)
     if kind in ("addr", "link"):
-        context.out(
-            "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000\n"
-            "    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00"
-        )
-    if kind == "addr":
-        context.out(
-            "    inet 127.0.0.1/8 scope host lo\n       valid_lft forever preferred_lft forever\n"
-            "    inet6 ::1/128 scope host\n       valid_lft forever preferred_lft forever"
-        )
+        for each in devices:
+            if device in ("", each):
+                context.out(_IP_LINK[each] + (f"\n{_IP_ADDRESS[each]}" if kind == "addr" else ""))
+    if kind == "route" and online and device in ("", outgoing.DEVICE):
+        context.out(f"default via {outgoing.GATEWAY} dev {outgoing.DEVICE}")
+        context.out(f"10.0.2.0/24 dev {outgoing.DEVICE} proto kernel scope link src {outgoing.ADDRESS}")
     return 0

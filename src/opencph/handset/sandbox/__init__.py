@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from opencph.handset.config import HandsetError
 from opencph.handset.owner import with_real_uid
-from opencph.handset.sandbox import cgroups, facts, link
+from opencph.handset.sandbox import cgroups, facts, link, outgoing
 from opencph.handset.sandbox.bridge import BRIDGE_NAME, Bridge
 from opencph.handset.sandbox.image import find, system_image
 from opencph.handset.sandbox.layout import INIT, arguments, binds, clocks, environment, writable
@@ -166,11 +166,20 @@ class Sandbox:
             sandbox._group = cgroups.make(facts.memory_bytes(phone), PROCESSES_MAX)
             groups = sandbox._group.procs if sandbox._group is not None else []
             facts.write_first(phone, sandbox._group)
+            refused = outgoing.missing() if phone.config.network == "internet" else ""
             request = Create(
-                sandbox._number, str(bwrap), arguments(root), binds(phone), INIT, phone.files.owner, groups, clocks(phone)
+                sandbox._number,
+                str(bwrap),
+                arguments(root),
+                binds(phone, refused),
+                INIT,
+                phone.files.owner,
+                groups,
+                clocks(phone),
+                outgoing=phone.config.network == "internet" and not refused,
             )
             async with asyncio.timeout(CREATE_SECONDS):
-                sandbox.init_pid = await sandbox._link.create(request, sandbox._on_gone)
+                sandbox.init_pid, failed = await sandbox._link.create(request, sandbox._on_gone)
                 listening = await sandbox._link.socket(Sockets(sandbox._number, sandbox._link.number(), "listen", BRIDGE_NAME))
         except BaseException as error:
             sandbox._link.destroy(sandbox._number)
@@ -185,6 +194,8 @@ class Sandbox:
                 raise HandsetError(errno.ENOSYS, f"no shell on this phone: {reason}") from None
             raise
         sandbox._bridge = Bridge(phone, listening)
+        if refused or failed:
+            phone.note("netd", f"no outgoing network on this phone: {refused or failed}", "W")
         phone.disk.others_write = True
         sandbox._apply_size_limits()
         sandbox._watcher = asyncio.get_running_loop().create_task(sandbox._watch())

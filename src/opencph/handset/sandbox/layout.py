@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from opencph.handset.sandbox import facts
 from opencph.handset.sandbox.image import BIN, PYTHON, Interpreter, system_image
 from opencph.handset.sandbox.messages import Bind
+from opencph.handset.sandbox.outgoing import RESOLVER
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
@@ -89,8 +91,8 @@ def writable(phone: Phone) -> list[str]:
     return ["/data", "/cache", *(f"/mnt/sfs_turbo/{name}" for name in phone.config.real_shares())]
 
 
-def binds(phone: Phone) -> list[Bind]:
-    """The file system of a phone, in the order in which bubblewrap makes it."""
+def binds(phone: Phone, refused: str = "") -> list[Bind]:
+    """The file system of a phone, in the order in which bubblewrap makes it. `refused`: why it has no way out, for its users."""
     image = system_image()
     directory = phone.config.directory.resolve()
     directories = {"/system", BIN, "/system/etc", "/system/lib"}
@@ -109,7 +111,8 @@ def binds(phone: Phone) -> list[Bind]:
     lines += _client(image.python)
     lines += [
         Bind("data", "/system/build.prop", data=_build_prop(phone)),
-        Bind("data", "/system/etc/mkshrc", data=_MKSHRC),
+        Bind("data", "/system/etc/mkshrc", data=_MKSHRC + _told(refused)),
+        *(_names() if phone.config.network == "internet" and not refused else ()),
         Bind("data", "/system/etc/passwd", data=b"root:x:0:0::/:/system/bin/sh\nshell:x:2000:2000::/:/system/bin/sh\n"),
         Bind("data", "/system/etc/group", data=b"root:x:0:\nshell:x:2000:\n"),
         Bind("data", "/system/etc/hosts", data=b"127.0.0.1 localhost handset\n::1 localhost\n"),
@@ -134,6 +137,20 @@ def binds(phone: Phone) -> list[Bind]:
         Bind("remount-ro", "/"),
     ]
     return lines
+
+
+def _told(refused: str) -> bytes:
+    """What an interactive shell says first."""
+    said = f"no outgoing network on this phone: {refused}"
+    return f"echo {shlex.quote(said)} >&2\n".encode() if refused else b""
+
+
+def _names() -> list[Bind]:
+    """Where the C library asks for the addresses of names."""
+    return [
+        Bind("data", "/system/etc/resolv.conf", data=f"nameserver {RESOLVER}\n".encode()),
+        Bind("data", "/system/etc/nsswitch.conf", data=b"hosts: files dns\n"),
+    ]
 
 
 def _client(python: Interpreter) -> list[Bind]:

@@ -68,11 +68,14 @@ class Link:
             raise HandsetError(5, event.text)
         return event, received
 
-    async def create(self, request: Create, gone: Callable[[], None]) -> int:
-        """Make a sandbox; `gone` is called when it ended. Returns the pid of its first process. Raises HandsetError."""
+    async def create(self, request: Create, gone: Callable[[], None]) -> tuple[int, str]:
+        """Make a sandbox; `gone` is called when it ended. Raises HandsetError.
+
+        Returns the pid of its first process, and why it has no way out though one was asked for.
+        """
         event, _ = await self._ask((request.box, 0), request, [])
         self._gone[request.box] = gone
-        return event.number
+        return event.number, event.text
 
     async def spawn(self, request: Spawn, fds: list[int]) -> tuple[int, asyncio.Future[int], int]:
         """Start a process: (pid on this machine, exit code to come, the terminal's descriptor or -1). Raises HandsetError."""

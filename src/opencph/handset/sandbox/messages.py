@@ -29,6 +29,7 @@ class Create(msgspec.Struct, tag=True):
     owner: int | None
     groups: list[str] = []  # files by which a process joins the control groups of the sandbox
     clocks: str = ""  # lines of timens_offsets(5): how far this machine's clocks are ahead of the phone's
+    outgoing: bool = False  # a way out to the internet
 
 
 class Spawn(msgspec.Struct, tag=True):
@@ -68,4 +69,4 @@ class Event(msgspec.Struct):
     box: int
     id: int = 0
     number: int = 0  # a pid of this machine, or an exit code
-    text: str = ""
+    text: str = ""  # why not; of "created": why there is no way out

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 import msgspec
 
-from opencph.handset.sandbox import bubblewrap, entering, linux
+from opencph.handset.sandbox import bubblewrap, entering, linux, outgoing
 from opencph.handset.sandbox.messages import FDS_MAX, MESSAGE_BYTES, Create, Destroy, Event, Request, Sockets, Spawn
 
 _decoder = msgspec.msgpack.Decoder(Request)
@@ -35,6 +35,7 @@ class _Box:
         self.owner = request.owner
         self.groups = request.groups
         self.clocks = request.clocks
+        self.outgoing = request.outgoing
         self.ready = -1  # pipe: a byte comes when the file system is made
         self.errors = -1  # what bwrap says
         self.info = -1  # pipe: bwrap's JSON with the pid of the first process inside
@@ -42,12 +43,17 @@ class _Box:
         self.bwrap = 0
         self.pid = 0
         self.pidfd = -1
+        self.online = -1  # pipe: a byte comes when there is a way out
+        self.leash = -1  # closing it ends slirp4netns
+        self.slirp = -1  # its pidfd
+        self.slirp_errors = -1  # the file with what it says
         self.namespaces: dict[int, int] = {}
         self.outer_user = -1
         self.inner_user = -1
 
     def fds(self) -> list[int]:
         pipes = [self.ready, self.errors, self.info, self.hold]
+        pipes += [self.online, self.leash, self.slirp, self.slirp_errors]
         every = [*pipes, self.pidfd, self.outer_user, self.inner_user, *self.namespaces.values()]
         return [fd for fd in every if fd >= 0]
 
@@ -70,7 +76,7 @@ class _Server:
                     what, number = self._watched[fd]
                     box = self._boxes.get(number)
                     if box is not None:
-                        self._born(number, box) if what == "ready" else self._died(number, box)
+                        {"ready": self._born, "online": self._online, "gone": self._died}[what](number, box)
 
     def _watch(self, fd: int, what: str, number: int) -> None:
         self._watched[fd] = (what, number)
@@ -155,7 +161,44 @@ class _Server:
             os.close(fd)
         box.ready = box.info = box.errors = -1
         self._watch(box.pidfd, "gone", number)
-        self._tell(Event("created", number, number=box.pid))
+        text = ""
+        if box.outgoing:
+            try:
+                self._go_out(number, box)
+            except OSError as error:
+                text = str(error)
+            else:
+                return
+        self._tell(Event("created", number, number=box.pid, text=text))
+
+    def _go_out(self, number: int, box: _Box) -> None:
+        box.slirp_errors = os.memfd_create("slirp4netns")
+        box.online, ready = os.pipe()
+        end, box.leash = os.pipe()
+        pid = os.fork()
+        if not pid:
+            try:
+                entering.join([entering.open_group(path) for path in box.groups])
+                network = box.namespaces[linux.CLONE_NEWNET]
+                outgoing.execute(box.owner, box.outer_user, network, ready, end, box.slirp_errors)
+            except BaseException as error:
+                os.write(box.slirp_errors, str(getattr(error, "strerror", None) or error).encode())
+            os._exit(1)
+        with contextlib.suppress(ProcessLookupError):  # it failed already: the pipe tells
+            box.slirp = os.pidfd_open(pid)
+        os.close(ready)
+        os.close(end)
+        self._watch(box.online, "online", number)
+
+    def _online(self, number: int, box: _Box) -> None:
+        self._unwatch(box.online)
+        text = ""
+        if not os.read(box.online, 1):
+            said = os.pread(box.slirp_errors, outgoing.LOG_BYTES, 0).decode("utf-8", "replace").strip()
+            text = said.splitlines()[-1] if said else "slirp4netns ended without a word"
+        os.close(box.online)
+        box.online = -1
+        self._tell(Event("created", number, number=box.pid, text=text))
 
     def _open_namespaces(self, box: _Box) -> None:
         base = f"/proc/{box.pid}/ns"
@@ -190,6 +233,9 @@ class _Server:
         self._tell(Event("gone", number))
 
     def _forget(self, number: int, box: _Box) -> None:
+        if box.slirp >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(box.slirp, signal.SIGKILL)
         for fd in box.fds():
             self._unwatch(fd)
             os.close(fd)

@@ -51,11 +51,15 @@ class _HostDiedError(RuntimeFaultError):
 
 
 class BuiltinRuntime:
-    """Light phones on this machine, under the data directory `data`. At most `boots_at_once` phones boot at a time."""
+    """Light phones on this machine, under the data directory `data`. At most `boots_at_once` phones boot at a time.
+
+    `phone_network` is what programs in the phones reach outside: "off" or "internet".
+    """
 
     name = "builtin"
 
-    def __init__(self, data: Path, *, boots_at_once: int) -> None:
+    def __init__(self, data: Path, *, boots_at_once: int, phone_network: str = "off") -> None:
+        self._phone_network = phone_network
         self._data = data.absolute()
         self._run = self._data / "run"
         self._homes = Homes(self._data / "builtin")
@@ -70,7 +74,7 @@ class BuiltinRuntime:
         (await self._reach_zygote()).close()
 
     async def create(self, spec: GenerationSpec) -> None:
-        configs = tuple(_config(phone) for phone in spec.phones)
+        configs = tuple(_config(phone, self._phone_network) for phone in spec.phones)
         async with self._turn(spec.generation_id):
             file = control.HostFile(generation_id=spec.generation_id, server_id=spec.server_id, phones=configs)
             changed = await asyncio.to_thread(self._homes.make, file)
@@ -105,7 +109,7 @@ class BuiltinRuntime:
         return (await self._command(generation_id, request, BOOT_SECONDS)).failures
 
     async def update(self, generation_id: str, phones: Sequence[PhoneSpec]) -> None:
-        configs = tuple(_config(phone) for phone in phones)
+        configs = tuple(_config(phone, self._phone_network) for phone in phones)
         async with self._turn(generation_id):
             await asyncio.to_thread(self._homes.update, generation_id, configs)
             connection = await self._connect(generation_id)
@@ -344,7 +348,7 @@ def _state(text: str) -> PhoneState:
     return text if text in ("stopped", "booting", "running") else "absent"  # type: ignore[return-value]
 
 
-def _config(spec: PhoneSpec) -> PhoneConfig:
+def _config(spec: PhoneSpec, network: str) -> PhoneConfig:
     values = msgspec.structs.asdict(spec)
     fields = {name: values[name] for name in PhoneConfig.__struct_fields__ if name in values}
-    return PhoneConfig(**fields, directory=Path("phones") / spec.phone_id)
+    return PhoneConfig(**fields, network=network, directory=Path("phones") / spec.phone_id)
