@@ -300,12 +300,8 @@ def _blocks(data: bytes | Path) -> Iterator[bytes]:
         yield bytes(block)
 
 
-class NobodyListensError(AdbError):
-    """Nothing listens where the phone should be: it is down, or on its way up."""
-
-
 async def connect(ip: str, port: int = 5555, timeout: float = 5.0, key: RSAPrivateKey | None = None) -> Connection:
-    """Connect to a phone and exchange CNXN; `timeout` in seconds is for that alone. Raises NobodyListensError, AdbError."""
+    """Connect to a phone and exchange CNXN; `timeout` in seconds is for that alone. Raises AdbError with the cause."""
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(timeout):
@@ -318,8 +314,6 @@ async def connect(ip: str, port: int = 5555, timeout: float = 5.0, key: RSAPriva
             writer.close()
         if isinstance(error, TimeoutError):
             raise AdbError(f"no ADB answer from {ip}:{port} within {timeout:g} s") from None
-        if isinstance(error, ConnectionRefusedError):
-            raise NobodyListensError(f"{ip}:{port}: {error}") from None
         if isinstance(error, OSError | asyncio.IncompleteReadError | messages.ProtocolError):
             raise AdbError(f"{ip}:{port}: {error}") from None
         raise

@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 
 from sqlalchemy import bindparam, select
 
-from opencph.adb.client import AdbError, Connection, NobodyListensError, connect
+from opencph.adb.client import AdbError, Connection, connect
 from opencph.fleet import Fleet
 from opencph.fleet.archives import ArchiveError
 from opencph.fleet.job_errors import PHONE_GONE, TIMED_OUT, job_failed
@@ -21,8 +21,6 @@ from opencph.store.database import Query, in_list, json_list, scalar
 from opencph.wire.object_names import ObjectName
 
 CONNECT_SECONDS = 10.0
-#: A phone whose host died is back within the reconciler's round and a boot; asked so often meanwhile.
-COME_BACK_SECONDS, LOOK_AGAIN_SECONDS = 15.0, 0.25
 NOT_RUNNING, NO_OBJECT, NOT_UPLOADED = "CPS.0141", "CPS.0104", "CPS.0103"
 
 
@@ -112,25 +110,11 @@ class Reach:
         buckets.check(self.fleet.database, domain_id, bucket)
 
 
-async def _connect_when_up(ip: str) -> Connection:
-    deadline = asyncio.get_running_loop().time() + COME_BACK_SECONDS
-    while True:
-        try:
-            return await connect(ip, timeout=CONNECT_SECONDS)
-        except NobodyListensError:
-            if asyncio.get_running_loop().time() >= deadline:
-                raise
-        await asyncio.sleep(LOOK_AGAIN_SECONDS)
-
-
 @asynccontextmanager
 async def reached(target: Target, fault: str) -> AsyncIterator[Connection]:
-    """A connection to a phone; what goes wrong in it fails the job: CPS.0141 when there is none, else `fault`.
-
-    One that is not there is waited for: its host may have died, and is being replaced. Nothing of the job was begun in it by us.
-    """
+    """A connection to a phone; what goes wrong in it fails the job: CPS.0141 when there is none, else `fault`."""
     try:
-        phone = await _connect_when_up(target.ip)
+        phone = await connect(target.ip, timeout=CONNECT_SECONDS)
     except AdbError as error:
         raise job_failed(NOT_RUNNING, f"phone {target.phone_id} does not answer: {error}") from error
     try:
