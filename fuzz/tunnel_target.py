@@ -21,6 +21,7 @@ from opencph.fleet.generation_routes import Route, RoutedAddress
 from opencph.gateway import ssh_lane
 from opencph.gateway.bandwidth import Limits
 from opencph.gateway.listeners import Listeners
+from opencph.gateway.phone_share import PhoneShares
 from opencph.gateway.tunnels import Tunnels
 from opencph.store.database import open_database
 from opencph.store.migrate import migrate
@@ -101,7 +102,7 @@ class _Tunnel:
         self.directory = tempfile.TemporaryDirectory(prefix="ocph-")
         url = f"sqlite:///{self.directory.name}/opencph.db"
         migrate(url)
-        self.tunnels = Tunnels(Listeners(), Limits(), open_database(url), SSH_PORT)
+        self.tunnels = Tunnels(Listeners(), Limits(), PhoneShares(), open_database(url), SSH_PORT)
         self.tunnels.apply([route])
 
     async def connect(self, cipher: str) -> asyncssh.SSHClientConnection:
