@@ -151,12 +151,21 @@ def _stand(site: Site, point: str) -> None:
 # --- many cases, in processes of their own ----------------------------------------
 
 
+def _next(cases: multiprocessing.Queue[Case | None]) -> Case | None:
+    """The next case; None when there are no more, and when whoever wants to know has ended."""
+    parent = multiprocessing.parent_process()
+    while parent is None or parent.is_alive():
+        with suppress(queue.Empty):
+            return cases.get(timeout=1)
+    return None
+
+
 def work(database: str, cases: multiprocessing.Queue[Case | None], results: multiprocessing.Queue[Result | None]) -> None:
     """Run cases until there are no more; one installation for as long as nothing is violated."""
     cluster: PostgresqlCluster | None = None
     site: Site | None = None
     try:
-        while (case := cases.get()) is not None:
+        while (case := _next(cases)) is not None:
             start = time.monotonic()
             violation = ""
             try:
