@@ -171,6 +171,8 @@ def test_an_archive_is_pushed_to_the_root_of_phones(user: User) -> None:
         (("data/../../escape", tarfile.REGTYPE, b"x"), "'..'"),
         (("data/link", tarfile.SYMTYPE, "/system"), "only relative links"),
         (("data/node", tarfile.CHRTYPE, b""), "device"),
+        (("data/new/" + "y" * 300, tarfile.REGTYPE, b"x"), "more than 255 bytes"),
+        (("data/media/0/before", tarfile.DIRTYPE, b""), "a directory and also a file"),
     ],
 )
 def test_a_harmful_archive_is_refused_and_the_phone_stays_as_it_is(user: User, member: tuple[str, bytes, Any], words: str) -> None:

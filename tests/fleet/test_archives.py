@@ -43,7 +43,9 @@ def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: in
         (_member("data/node", tarfile.BLKTYPE), "device or a pipe"),
         (_member("data/pipe", tarfile.FIFOTYPE), "device or a pipe"),
         (_member("data/" + "d/" * 70 + "x"), "directories deep"),
-        (_member("data/" + "n" * 1020), "has more than"),
+        (_member("data/" + f"{'n' * 200}/" * 5 + "n" * 10), "the path .* has more than"),
+        (_member("data/" + "y" * 256), "a name of more than 255 bytes"),
+        (_member("data/" + "é" * 128 + "/x"), "a name of more than 255 bytes"),
         (_member("data/new\nline"), "no path may have"),
         (_member("system/x"), "not below /data or /cache"),
     ],
@@ -61,6 +63,28 @@ def test_an_absolute_name_is_taken_below_the_root_as_tar_does() -> None:
 def test_a_file_below_a_link_of_the_same_archive_is_refused() -> None:
     with pytest.raises(ArchiveError, match="is a file or a link"):
         check(_tar(_member("data/a", tarfile.SYMTYPE, "b"), _member("data/a/x")), MIB)
+
+
+def test_a_name_of_255_bytes_is_taken() -> None:
+    assert check(_tar(_member("data/" + "y" * 255, size=1), data=b"x"), MIB) == 1
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        (_member("data/a/b"), _member("data/a")),
+        (_member("data/a/b"), _member("data/a", tarfile.SYMTYPE, "b")),
+        (_member("data/a", tarfile.DIRTYPE), _member("data/a")),
+        (_member("data/a"), _member("data/a", tarfile.DIRTYPE)),
+    ],
+)
+def test_a_directory_that_is_also_something_else_in_the_archive_is_refused(members: tuple[tarfile.TarInfo, ...]) -> None:
+    with pytest.raises(ArchiveError, match="'/data/a' is a directory and also a file or a link"):
+        check(_tar(*members), MIB)
+
+
+def test_a_directory_may_be_named_again_behind_what_lies_in_it() -> None:
+    check(_tar(_member("data/a/b"), _member("data/a", tarfile.DIRTYPE), _member("data/a", tarfile.DIRTYPE)), MIB)
 
 
 @pytest.mark.parametrize("compress", ["gz", "bz2", "xz"])
@@ -115,7 +139,7 @@ def test_any_bytes_end_in_words(data: bytes) -> None:
 def test_what_an_export_writes_can_be_read_again() -> None:
     file = io.BytesIO()
     writer = ArchiveWriter(file)
-    long = "/data/" + "ü" * 150
+    long = "/data/" + "ü" * 100 + "/" + "ü" * 50
     writer.head("/data/d", 0o40751, 7)
     writer.head(long, 0o100640, 8, 3)
     writer.write(b"abc")

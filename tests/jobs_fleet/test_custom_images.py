@@ -95,6 +95,10 @@ def test_a_shared_image_can_be_used_once_it_is_accepted(world: World, tmp_path: 
     assert usable() and receive_status() == [1]
     (info,) = images.list_images(fleet, there, new_id(), ListImagesQuery(image_type="share")).image_infos
     assert (info.src_project_id, info.project_id) == (world.caller.project_id, None)
+    shared_by = ListImagesQuery(src_project_id=world.caller.project_id)
+    assert images.list_images(fleet, there, new_id(), shared_by).total == 1
+    assert images.list_images(fleet, there, new_id(), ListImagesQuery(src_project_id="other")).total == 0
+    assert code(images.list_images, fleet, there, new_id(), ListImagesQuery(src_project_id="zz")) == "CPS.0046"
     answer("rejected")
     assert not usable() and receive_status() == []
     members = images.list_image_members(fleet, world.caller, new_id(), image_id, ListImageMembersQuery()).members
@@ -102,6 +106,11 @@ def test_a_shared_image_can_be_used_once_it_is_accepted(world: World, tmp_path: 
     for nobody in ("nobody", world.caller.project_id):
         request = AddImageMemberRequest(member=nobody)
         assert code(images.add_image_member, fleet, world.caller, new_id(), image_id, request) == "CPS.0046"
+    after_it = ListImageMembersQuery(marker="other")
+    assert images.list_image_members(fleet, world.caller, new_id(), image_id, after_it).members == []
+    for marker in ("zz", world.caller.project_id):
+        query = ListImageMembersQuery(marker=marker)
+        assert code(images.list_image_members, fleet, world.caller, new_id(), image_id, query) == "CPS.0002"
     images.delete_image_member(fleet, world.caller, new_id(), image_id, "other")
     assert code(images.delete_image_member, fleet, world.caller, new_id(), image_id, "other") == "CPS.0046"
 

@@ -123,6 +123,14 @@ def test_an_offset_past_the_end_is_fine_and_a_negative_one_is_not() -> None:
         assert refused.value.code == "CPS.0002"
 
 
+def test_the_largest_offset_has_18_digits() -> None:
+    assert query_checks.list_cloud_phones({"offset": "9" * 18}).offset == 10**18 - 1
+    for larger in (10**18, 2**63):
+        with pytest.raises(CphError, match="at most 18 digits") as refused:
+            query_checks.list_cloud_phones({"offset": str(larger)})
+        assert refused.value.code == "CPS.0002"
+
+
 @pytest.mark.parametrize(
     ("operation", "query", "code"),
     [

@@ -18,6 +18,7 @@ from opencph.adb.sync_protocol import PATH_MAX
 
 ENTRIES_MAX = 100_000
 DEPTH_MAX = 64
+NAME_BYTES_MAX = 255  # as file systems have it
 LINK_BYTES_MAX = 1024
 HEADER_BYTES_MAX = 1 << 20  # an extended header is read at once
 PIECE_BYTES = 1 << 20
@@ -82,7 +83,9 @@ def check(file: IO[bytes], bytes_max: int, roots: tuple[str, ...] = ()) -> int:
         top = entry.path.split("/")[1]
         if roots and top not in roots:
             raise ArchiveError(f"{entry.path!r} is not below /{' or /'.join(roots)}")
-        kinds[entry.path] = stat.S_ISDIR(entry.mode)
+        directory = stat.S_ISDIR(entry.mode)
+        if kinds.setdefault(entry.path, directory) != directory:
+            raise ArchiveError(f"{_shown(entry.path)} is a directory and also a file or a link in the same archive")
         parent = posixpath.dirname(entry.path)
         while parent != "/":
             if not kinds.setdefault(parent, True):
@@ -116,6 +119,8 @@ def _path(name: str) -> str:
         raise ArchiveError(f"{_shown(name)} has '..' in its path")
     if any("\0" in part or "\n" in part for part in parts):
         raise ArchiveError(f"{_shown(name)} has a character that no path may have")
+    if any(len(part.encode("utf-8", "surrogateescape")) > NAME_BYTES_MAX for part in parts):
+        raise ArchiveError(f"{_shown(name)} has a name of more than {NAME_BYTES_MAX} bytes in its path")
     path = "/" + "/".join(parts)
     if len(path.encode("utf-8", "surrogateescape")) > PATH_MAX - 16:
         raise ArchiveError(f"the path {_shown(name)} has more than {PATH_MAX - 16} bytes")

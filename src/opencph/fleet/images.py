@@ -28,7 +28,7 @@ from opencph.wire.custom_images import (
     ListImagesResponse,
     UpdateImageMemberRequest,
 )
-from opencph.wire.errors import CphError
+from opencph.wire.errors import CphError, shown
 from opencph.wire.images import ListCloudPhoneImagesQuery, ListCloudPhoneImagesResponse, PhoneImage
 from opencph.wire.models import PageInfo
 
@@ -105,6 +105,9 @@ _MEMBERS = Query(
     lambda create, update, image_id, member: ImageMember(
         create_time=create, update_time=update, image_id=image_id, member_id=member
     ),
+)
+_MEMBER: Query[str] = Query(
+    select(_m.project_id).where(_m.image_id == bindparam("image_id"), _m.project_id == bindparam("member")), scalar
 )
 _MEMBER_COUNT: Query[int] = Query(
     select(func.count()).select_from(tables.image_members).where(_m.image_id == bindparam("image_id")), scalar
@@ -227,7 +230,7 @@ def _list_queries(filters: frozenset[str]) -> tuple[Query[_Image], Query[int]]:
 
 
 def list_images(fleet: Fleet, caller: Caller, request_id: str, query: ListImagesQuery) -> ListImagesResponse:
-    """A page of the custom images of the project and of those shared with it, newest first."""
+    """A page of the custom images of the project and of those shared with it, newest first. Raises CPS.0046 no such project."""
     used: dict[str, Value] = given(
         status=query.status,
         image_id=query.image_id,
@@ -238,6 +241,8 @@ def list_images(fleet: Fleet, caller: Caller, request_id: str, query: ListImages
     )
     page, total = _list_queries(frozenset(used) | ({query.image_type} if query.image_type else frozenset()))
     with fleet.database.read() as tx:
+        if query.src_project_id is not None and tx.row(_PROJECT, member=query.src_project_id) is None:
+            raise CphError("CPS.0046", f"src_project_id {shown(query.src_project_id)} is no project of this region")
         rows = tx.rows(page, project_id=caller.project_id, limit=query.limit, offset=query.offset, **used)
         count = tx.row(total, project_id=caller.project_id, **used) or 0
     infos = []
@@ -293,9 +298,11 @@ def add_image_member(
 def list_image_members(
     fleet: Fleet, caller: Caller, request_id: str, image_id: str, query: ListImageMembersQuery
 ) -> ListImageMembersResponse:
-    """The projects that an image of the caller's is shared with. Raises CPS.0166."""
+    """The projects that an image of the caller's is shared with. Raises CPS.0166, CPS.0002 for a marker that no page gave."""
     with fleet.database.read() as tx:
         _check_own(tx, caller, image_id)
+        if query.marker is not None and tx.row(_MEMBER, image_id=image_id, member=query.marker) is None:
+            raise CphError("CPS.0002", f"marker {shown(query.marker)} is unknown; take it from page_info.next_marker")
         found = tx.rows(_MEMBERS, image_id=image_id, after=query.marker or "", limit=query.limit + 1)
     members = found[: query.limit]
     more = len(found) > query.limit

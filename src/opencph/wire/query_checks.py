@@ -146,7 +146,7 @@ def _integer(query: Query, field: str, code: str, *, low: int = -(2**62), high: 
     if text is None or (text == "" and code != BAD_PAGE):
         return None
     if _INTEGER.fullmatch(text) is None:
-        raise CphError(code, f"{field} {shown(text)}: must be an integer")
+        raise CphError(code, f"{field} {shown(text)}: must be an integer of at most 18 digits")
     number = int(text)
     if not low <= number <= high:
         limit = f"at least {low}" if high == 2**62 else f"{low} to {high}"
