@@ -63,6 +63,7 @@ class InstallOptions(NamedTuple):
     test: bool = False  # apps that are for tests only, too
     installer: str = ""
     package: str = ""  # it must be this one
+    directory: str = ""  # below /data/app, whose contents it takes the place of; a new one when empty
 
 
 async def copy_in(phone: Phone, pieces: AsyncIterator[bytes], path: str) -> int:
@@ -114,16 +115,19 @@ async def prepare(phone: Phone, staging: str, options: InstallOptions) -> Prepar
     When it raises, the staging directory is gone.
     """
     try:
-        names = sorted(os.fsdecode(raw) for raw, info in phone.files.list(staging) if stat.S_ISREG(info.mode))
+        files = [os.fsdecode(raw) for raw, info in phone.files.list(staging) if stat.S_ISREG(info.mode)]
+        names = sorted(name for name in files if name.endswith(".apk"))
         apks = {name: await read_apk(phone, f"{staging}/{name}") for name in names}
         base = [one for one in apks.values() if not one.split]
         _check_set(base, list(apks.values()))
         before = (await installed(phone)).get(base[0].package)
         _check(phone, base[0], before, options)
         with phone.files.resolve(staging) as place:
-            for name, one in apks.items():
-                target = f"split_{one.split}.apk" if one.split else "base.apk"
-                os.rename(name, target, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+            targets = {name: f"split_{one.split}.apk" if one.split else "base.apk" for name, one in apks.items()}
+            for name in targets:  # none may take the place of another that has its name
+                os.rename(name, f"{name}.read", src_dir_fd=place.fd, dst_dir_fd=place.fd)
+            for name, target in targets.items():
+                os.rename(f"{name}.read", target, src_dir_fd=place.fd, dst_dir_fd=place.fd)
         package = await remember(phone, Path(staging).name, list(apks.values()), before=before, installer=options.installer)
         return Prepared(package, before, staging, options)
     except BaseException as error:
@@ -136,22 +140,32 @@ async def prepare(phone: Phone, staging: str, options: InstallOptions) -> Prepar
 async def commit(phone: Phone, prepared: Sequence[Prepared]) -> list[Package]:
     """Make them packages, all or none. Raises InstallError."""
     placed: list[str] = []
+    aside: dict[str, str] = {}  # what was in a directory that was asked for
     try:
         _link_users(phone)
         for one in prepared:
-            directory = f"{one.package.package}-{secrets.token_urlsafe(9)}"
+            directory = one.options.directory or f"{one.package.package}-{secrets.token_urlsafe(9)}"
             for data in USER_DATA:
                 phone.files.make_parents(f"{data}/{one.package.package}/x", lambda: phone.disk.take(4096))
             with phone.files.resolve(APPS) as place:
+                with suppress(FileNotFoundError):
+                    kept = Path(new_staging()).name
+                    os.rename(directory, kept, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+                    aside[directory] = kept
                 os.rename(Path(one.staging).name, directory, src_dir_fd=place.fd, dst_dir_fd=place.fd)
             placed.append(directory)
     except OSError as error:
         for path in (*(f"{APPS}/{directory}" for directory in placed), *(one.staging for one in prepared[len(placed) :])):
             discard(phone, path)
+        with suppress(OSError), phone.files.resolve(APPS) as place:
+            for directory, kept in aside.items():
+                os.rename(kept, directory, src_dir_fd=place.fd, dst_dir_fd=place.fd)
         raise InstallError("INSTALL_FAILED_INSUFFICIENT_STORAGE", error.strerror or str(error)) from error
+    for kept in aside.values():
+        discard(phone, f"{APPS}/{kept}")
     made = []
     for one, directory in zip(prepared, placed, strict=True):
-        if one.before is not None:
+        if one.before is not None and one.before.directory not in placed:
             remove_directory(phone, f"{APPS}/{one.before.directory}")
         made.append(msgspec.structs.replace(one.package, directory=directory))
         if one.options.grant or phone.running_properties.get("ro.permission.changed") == "1":

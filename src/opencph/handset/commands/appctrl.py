@@ -7,7 +7,7 @@ import stat
 import tarfile
 from contextlib import suppress
 
-from opencph.handset import packages
+from opencph.handset import installing, packages
 from opencph.handset.commands import Context
 from opencph.handset.commands.options import Given
 from opencph.handset.commands.table import entry
@@ -75,28 +75,40 @@ def _pre_installed(context: Context, name: str) -> bool:
 
 
 async def _install(context: Context, name: str) -> str:
-    """Unpack the newest version; why that is not possible. A package of files (com.cph.config...) is deployed instead.
+    """Install the newest version; why that is not possible. A package of files (com.cph.config...) is deployed instead.
 
-    Its app comes first: when it is not the one that is asked for, what was unpacked of it is taken away again.
+    Its apps are read and checked beside what is installed, as `pm install` does, and take its place when all else is unpacked.
     """
     if name in CONFIGURATIONS:
         return _apply(context, name)
     versions = _versions(context, name)
     if not versions:
         return NOT_SHARED
-    archive = f"{SHARED}/{name}/{versions[-1]}"
-    before = set(_app_directories(context))
+    archive, version = f"{SHARED}/{name}/{versions[-1]}", versions[-1].removesuffix(".tar")
+    stagings: dict[str, str] = {}
     try:
-        _unpack(context, archive, apps=True)
-        if name in await packages.installed(context.phone):
-            _unpack(context, archive, apps=False)
-            return ""
-        problem = f"version {versions[-1].removesuffix('.tar')} of {name} holds no such app"
+        _unpack(context, archive, apps=True, stagings=stagings)
+        prepared = []
+        for directory, staging in stagings.items():
+            options = installing.InstallOptions(downgrade=True, test=True, directory=directory)
+            prepared.append(await installing.prepare(context.phone, staging, options))
+        packed = [one.package.package for one in prepared]
+        if name not in packed:
+            return f"version {version} of {name} holds no such app"
+        if len(set(packed)) != len(packed):
+            return f"version {version} of {name} holds an app twice"
+        _unpack(context, archive, apps=False)
+        await installing.commit(context.phone, prepared)
+    except packages.InstallError as error:
+        if error.code.startswith("INSTALL_PARSE_FAILED") or error.code == "INSTALL_FAILED_MISSING_SPLIT":
+            return f"version {version} of {name} holds no such app"
+        return f"version {version} of {name} cannot be installed: {error}"
     except (tarfile.TarError, OSError) as error:
-        problem = f"{name} cannot be unpacked: {error}"
-    for directory in set(_app_directories(context)) - before:
-        packages.remove_directory(context.phone, f"{packages.APPS}/{directory}")
-    return problem
+        return f"{name} cannot be unpacked: {error}"
+    finally:
+        for staging in stagings.values():
+            installing.discard(context.phone, staging)
+    return ""
 
 
 def _apply(context: Context, name: str) -> str:
@@ -112,12 +124,11 @@ def _apply(context: Context, name: str) -> str:
     return ""
 
 
-def _app_directories(context: Context) -> list[str]:
-    return [name for _, name in _names(context, packages.APPS) if name not in (".", "..")]
+def _unpack(context: Context, path: str, *, apps: bool, stagings: dict[str, str] | None = None) -> None:
+    """What an archive has below /data/app, or all the rest. It lies in the phone, so it goes through the phone's own walls.
 
-
-def _unpack(context: Context, path: str, *, apps: bool) -> None:
-    """What an archive has below /data/app, or all the rest. It lies in the phone, so it goes through the phone's own walls."""
+    With `stagings` each directory of /data/app is unpacked into one of its own, named there, and nothing is installed yet.
+    """
     phone = context.phone
     fd = phone.files.open_read(path)
     with os.fdopen(fd, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
@@ -125,6 +136,10 @@ def _unpack(context: Context, path: str, *, apps: bool) -> None:
             parts = [part for part in member.name.split("/") if part not in ("", ".")]
             if ".." in parts or not (member.isreg() or member.issym()) or (parts[:2] == ["data", "app"]) is not apps:
                 continue
+            if stagings is not None:
+                if len(parts) < 4 or parts[3] in (packages.ABOUT, packages.ICON):  # in no app, or what is written of it here
+                    continue
+                parts[2] = stagings.setdefault(parts[2], installing.new_staging()).rpartition("/")[2]
             kind = stat.S_IFREG if member.isreg() else stat.S_IFLNK
             upload = Upload(phone.files, phone.disk, "/" + "/".join(parts), kind | (member.mode & 0o777))
             try:
