@@ -238,7 +238,7 @@ def _route_seeds() -> Iterable[bytes]:
 
 def xml(data: bytes) -> None:
     """The documents that object clients send."""
-    for read in (object_xml.keys_to_delete, object_xml.parts_to_join):
+    for read in (object_xml.keys_to_delete, object_xml.parts_to_join, object_xml.place_wanted):
         with suppress(object_xml.XmlError):
             read(data)
 
@@ -247,6 +247,7 @@ def _xml_seeds() -> Iterable[bytes]:
     yield b"<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object></Delete>"
     yield b'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Object><Key>&#x41;&amp;</Key></Object></Delete>'
     yield b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>&quot;x&quot;</ETag></Part></CompleteMultipartUpload>"
+    yield b"<CreateBucketConfiguration><LocationConstraint>here</LocationConstraint></CreateBucketConfiguration>"
     yield b"<?xml version='1.0' encoding='UTF-16'?><!DOCTYPE a [<!ENTITY b 'c'>]><Delete>&b;</Delete>"
     yield b"<a>" * 500
 

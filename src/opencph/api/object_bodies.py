@@ -19,6 +19,9 @@ OBJECT_BYTES_MAX = 16 << 30
 #: A client that sends nothing for so long is given up.
 SILENCE_SECONDS = 60.0
 XML_BYTES_MAX = 4 << 20
+#: Checksums in headers (`x-amz-checksum-...`) that are computed, and those that are not: they need another digest beside them.
+CHECKED = ("crc32", "sha1", "sha256")
+UNCHECKED = ("crc32c", "crc64nvme")
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,16})(;[^\r\n]{0,256})?")
 
 
@@ -80,17 +83,24 @@ class Checks:
         stated = (headers.get(b"x-amz-content-sha256") or headers.get(b"x-obs-content-sha256") or b"").decode("latin-1")
         self._wanted_sha256 = "" if stated in ("", UNSIGNED) or stated.startswith(STREAMED) else stated.lower()
         self._sha256 = hashlib.sha256()
-        self._wanted_crc32 = headers.get(b"x-amz-checksum-crc32", b"").strip()
+        self._wanted = {name: value for name in CHECKED if (value := _checksum(headers, name))}
         self._crc32 = 0
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        stated = next((name for name in UNCHECKED if _checksum(headers, name)), "")
+        if stated and not (self._wanted or self._wanted_md5 or self._wanted_sha256):
+            rule = "cannot be checked here; send one of " + ", ".join(CHECKED) + ", Content-MD5 or the signed SHA-256"
+            raise ObjectError("NotImplemented", f"x-amz-checksum-{stated} {rule}", 501)
         self.size = 0
 
     def add(self, data: bytes) -> None:
         """Count and digest the next piece."""
         self.size += len(data)
         self.md5.update(data)
-        if self._wanted_sha256:
+        if self._wanted_sha256 or "sha256" in self._wanted:
             self._sha256.update(data)
-        if self._wanted_crc32:
+        if "sha1" in self._wanted:
+            self._sha1.update(data)
+        if "crc32" in self._wanted:
             self._crc32 = zlib.crc32(data, self._crc32)
 
     def end(self) -> None:
@@ -99,8 +109,23 @@ class Checks:
             raise ObjectError("BadDigest", "Content-MD5 is not the MD5 of the contents that arrived")
         if self._wanted_sha256 and self._sha256.hexdigest() != self._wanted_sha256:
             raise ObjectError("XAmzContentSHA256Mismatch", "the signed hash is not the SHA-256 of the contents that arrived")
-        if self._wanted_crc32 and b64encode(self._crc32.to_bytes(4, "big")) != self._wanted_crc32:
-            raise ObjectError("BadDigest", "x-amz-checksum-crc32 is not the CRC-32 of the contents that arrived")
+        found = {"crc32": self._crc32.to_bytes(4, "big"), "sha1": self._sha1.digest(), "sha256": self._sha256.digest()}
+        for name, value in self._wanted.items():
+            if b64encode(found[name]) != value:
+                raise ObjectError("BadDigest", f"x-amz-checksum-{name} is not the {name} of the contents that arrived")
+
+
+def check_joined(headers: Mapping[bytes, bytes]) -> None:
+    """Raises ObjectError NotImplemented for a checksum of the object that parts are joined to: none is computed of it."""
+    for name in (*CHECKED, *UNCHECKED):
+        if _checksum(headers, name):
+            raise ObjectError(
+                "NotImplemented", f"x-amz-checksum-{name}: checksums are of parts, not of what they are joined to", 501
+            )
+
+
+def _checksum(headers: Mapping[bytes, bytes], name: str) -> bytes:
+    return (headers.get(b"x-amz-checksum-" + name.encode()) or headers.get(b"x-obs-checksum-" + name.encode(), b"")).strip()
 
 
 def _contents(headers: Mapping[bytes, bytes], receive: Receive) -> AsyncIterator[bytes]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
+from opencph.api.object_bodies import CHECKED, UNCHECKED
 from opencph.objects import ALWAYS, NOT_MET, Condition, ObjectError, ObjectInfo
 
 METADATA_BYTES_MAX = 2048
@@ -29,6 +30,8 @@ OVERRIDES = {
     "response-cache-control": "Cache-Control",
     "response-expires": "Expires",
 }
+#: Headers of a put that every get answers with: kept among the metadata under these names, which no one's own metadata can have.
+KEPT = ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires")
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
 _META = ("x-amz-meta-", "x-obs-meta-")
 _OWN = ("x-amz-", "x-obs-")
@@ -36,7 +39,7 @@ _OWN = ("x-amz-", "x-obs-")
 _KNOWN = frozenset(
     {
         *("date", "content-sha256", "decoded-content-length", "trailer", "sdk-checksum-algorithm", "checksum-mode", "te"),
-        *("checksum-crc32", "checksum-crc32c", "checksum-crc64nvme", "checksum-sha1", "checksum-sha256", "checksum-type"),
+        *(f"checksum-{name}" for name in (*CHECKED, *UNCHECKED, "type")),
         *("checksum-algorithm", "user-agent", "expected-bucket-owner", "mp-object-size"),
     }
 )
@@ -46,16 +49,21 @@ _AS_IT_IS = {
     "bucket-type": "OBJECT",
     "location": "true",
     "storage-class": "STANDARD",
+    "default-storage-class": "STANDARD",  # of a bucket, as OBS clients write it in the S3 signatures
     "object-ownership": "BucketOwnerEnforced",
     "request-payer": "requester",
 }
+
+
+#: Headers of OBS clients that lack the prefix of the others.
+_SAME_AS = {"x-default-storage-class": "x-obs-default-storage-class", "success-action-redirect": "x-obs-success-action-redirect"}
 
 
 def check_headers(headers: Mapping[bytes, bytes], domain_id: str) -> None:
     """Raises ObjectError NotImplemented for a header that asks for what this object store does not do, and AccessDenied when the
     bucket is expected to be another account's."""
     for raw_name, raw_value in headers.items():
-        name = raw_name.decode("latin-1")
+        name = _SAME_AS.get(raw_name.decode("latin-1"), raw_name.decode("latin-1"))
         if not name.startswith(_OWN) or name.startswith(_META):
             continue
         short, value = name[6:], raw_value.decode("latin-1").strip()
@@ -69,16 +77,27 @@ def check_headers(headers: Mapping[bytes, bytes], domain_id: str) -> None:
 
 
 def described(headers: Mapping[bytes, bytes]) -> tuple[str, dict[str, str]]:
-    """The content type and the user's own metadata. Raises ObjectError MetadataTooLarge."""
+    """The content type, and the user's own metadata with the KEPT headers. Raises ObjectError MetadataTooLarge."""
     metadata = {
         name[len(prefix) :].decode("latin-1"): value.decode("latin-1")
         for name, value in headers.items()
         for prefix in (b"x-amz-meta-", b"x-obs-meta-")
         if name.startswith(prefix)
     }
+    for name in KEPT:
+        value = headers.get(name.lower().encode(), b"").decode("latin-1").strip()
+        if name == "Content-Encoding":  # aws-chunked is how the contents travel
+            value = ", ".join(one.strip() for one in value.split(",") if one.strip() not in ("", "aws-chunked"))
+        if value:
+            metadata[name] = value
     if sum(len(name) + len(value) for name, value in metadata.items()) > METADATA_BYTES_MAX:
-        raise ObjectError("MetadataTooLarge", f"metadata has at most {METADATA_BYTES_MAX} bytes")
+        raise ObjectError("MetadataTooLarge", f"metadata has at most {METADATA_BYTES_MAX} bytes, with {', '.join(KEPT)}")
     return headers.get(b"content-type", b"").decode("latin-1")[:256], metadata
+
+
+def answered(metadata: Mapping[str, str], kind: str) -> dict[str, str]:
+    """The headers that tell what `described` has found; `kind` is the prefix of metadata in the caller's protocol."""
+    return {name if name in KEPT else f"{kind}{name}": value for name, value in metadata.items()}
 
 
 def span(headers: Mapping[bytes, bytes], info: ObjectInfo) -> tuple[int, int] | None:
@@ -158,3 +177,9 @@ def strange(names: Iterable[str]) -> None:
     unknown = set(names) - PLAIN - OVERRIDES.keys()
     if unknown:
         raise ObjectError("NotImplemented", f"{min(unknown)[:64]}: this object store has no such function", 501)
+
+
+def check_no_uploads(query: Mapping[str, str]) -> None:
+    """Raises ObjectError NotImplemented for a GET that asks which uploads, or which parts of one, there are."""
+    if "uploads" in query or "uploadid" in query:
+        raise ObjectError("NotImplemented", "uploads and their parts are not listed; remember what was uploaded", 501)

@@ -27,6 +27,7 @@ from opencph.settings import SettingsError
 from opencph.store.database import StoreBusyError, StoreError
 from opencph.wire import object_signatures as signatures
 from opencph.wire import object_xml as xml
+from opencph.wire.object_names import key_problem
 from opencph.wire.object_signatures import ObjectRequest
 from opencph.wire.signatures import SignatureError
 
@@ -187,7 +188,10 @@ class ObjectApi:
     async def _bucket(self, asked: Request) -> Answer:
         database, name, domain_id = self.fleet.database, asked.bucket, asked.account.domain_id
         if asked.method == "PUT" and not asked.query:
-            await object_bodies.small(asked.headers, asked.receive)
+            place = xml.place_wanted(await object_bodies.small(asked.headers, asked.receive))
+            if place not in ("", self.fleet.settings.region):
+                rule = f"this is the region {self.fleet.settings.region}, not {place[:64]!r}"
+                raise ObjectError("InvalidLocationConstraint", rule)
             await asyncio.to_thread(buckets.make, database, self.store, domain_id, name)
             return Answer(200, headers=(("Location", f"/{name}"),))
         await asyncio.to_thread(buckets.check, database, domain_id, name)
@@ -204,7 +208,8 @@ class ObjectApi:
         if asked.method == "GET" and "location" in asked.query:
             region = self.fleet.settings.region
             return _xml(xml.location(region) if asked.dialect == "OBS" else xml.s3_location(region))
-        if asked.method == "GET" and "uploads" not in asked.query:
+        if asked.method == "GET":
+            object_headers.check_no_uploads(asked.query)
             return _xml(await asyncio.to_thread(self._page, asked))
         raise _wrong_method(asked)
 
@@ -232,7 +237,9 @@ class ObjectApi:
             raise ObjectError("InvalidArgument", f"max-keys {text[:32]!r} must be a number")
         limit = min(int(text), KEYS_PER_PAGE)
         version_2 = query.get("list-type") == "2"
-        marker = (query.get("continuation-token") or query.get("start-after", "")) if version_2 else query.get("marker", "")
+        marker = (
+            (unquote(query.get("continuation-token", "")) or query.get("start-after", "")) if version_2 else query.get("marker", "")
+        )
         objects: list[xml.ListedObject] = []
         prefixes: list[str] = []
         following, last = "", marker
@@ -253,29 +260,21 @@ class ObjectApi:
             else:
                 objects.append(xml.ListedObject(one.key, one.size, one.modified_ms, one.etag))
                 last = one.key
-        return xml.listing(
-            xml.Listing(
-                asked.bucket,
-                prefix,
-                delimiter,
-                marker,
-                limit,
-                objects,
-                prefixes,
-                following,
-                version_2,
-                query.get("encoding-type") == "url",
-            )
-        )
+        encoded = query.get("encoding-type") == "url"
+        page = xml.Listing(asked.bucket, prefix, delimiter, marker, limit, objects, prefixes, following, version_2, encoded)
+        return xml.listing(page)
 
     # --- objects ----------------------------------------
 
     async def _object(self, asked: Request) -> Answer:
         await asyncio.to_thread(buckets.check, self.fleet.database, asked.account.domain_id, asked.bucket)
+        if asked.method in ("PUT", "POST") and (problem := key_problem(asked.key)):
+            raise ObjectError("InvalidArgument", problem)
+        if asked.method in ("GET", "HEAD"):
+            object_headers.check_no_uploads(asked.query)
+            return await asyncio.to_thread(self._get, asked)
         if "uploads" in asked.query or "uploadid" in asked.query:
             return await self._upload(asked)
-        if asked.method in ("GET", "HEAD"):
-            return await asyncio.to_thread(self._get, asked)
         if asked.method == "DELETE":
             await asyncio.to_thread(self.store.delete, asked.bucket, asked.key, object_headers.writing(asked.headers))
             return Answer(204)
@@ -297,8 +296,9 @@ class ObjectApi:
             ("Accept-Ranges", "bytes"),
         ]
         kind = "x-obs-meta-" if asked.dialect == "OBS" else "x-amz-meta-"
-        headers += [(f"{kind}{name}", value) for name, value in info.metadata.items()]
-        headers = list((dict(headers) | object_headers.overrides(asked.query)).items())
+        headers = list(
+            (dict(headers) | object_headers.answered(info.metadata, kind) | object_headers.overrides(asked.query)).items()
+        )
         object_headers.check_reading(asked.headers, info)
         span = object_headers.span(asked.headers, info)
         first, length = span if span is not None else (0, info.size)
@@ -321,6 +321,7 @@ class ObjectApi:
             await asyncio.to_thread(self.uploads.put_part, *place, upload_id, int(number), file, etag)
             return Answer(200, headers=(("ETag", f'"{etag}"'),))
         if asked.method == "POST":
+            object_bodies.check_joined(asked.headers)
             parts = xml.parts_to_join(await object_bodies.small(asked.headers, asked.receive))
             condition = object_headers.writing(asked.headers)
             info = await asyncio.to_thread(self.uploads.complete, *place, upload_id, parts, condition)

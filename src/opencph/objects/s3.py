@@ -22,6 +22,10 @@ CLIENT_TIMEOUT = "300s"
 #: A conditional put goes in one piece, which obstore holds in memory; larger ones are looked at first and put then.
 ONE_PIECE_BYTES_MAX = 16 << 20
 
+#: A header that obstore does not set is kept as metadata of ours.
+_OWN_NAMES = {"Expires": "opencph-expires"}
+_THEIR_NAMES = {own: name for name, own in _OWN_NAMES.items()}
+
 
 class S3Store:
     """The port `ObjectStore` on S3."""
@@ -69,7 +73,7 @@ class S3Store:
         metadata: Mapping[str, str] = {},
         condition: Condition = ALWAYS,
     ) -> ObjectInfo:
-        attributes: Any = dict(metadata)
+        attributes: Any = {_OWN_NAMES.get(name, name): value for name, value in metadata.items()}
         if content_type:
             attributes["Content-Type"] = content_type
         try:
@@ -139,7 +143,7 @@ class S3Store:
 def _info(key: str, result: Any) -> ObjectInfo:
     attributes = {str(name): str(value) for name, value in result.attributes.items()}
     content_type = attributes.pop("Content-Type", "")
-    return _described(key, result.meta, content_type, attributes)
+    return _described(key, result.meta, content_type, {_THEIR_NAMES.get(name, name): value for name, value in attributes.items()})
 
 
 def _described(key: str, meta: Any, content_type: str = "", metadata: Mapping[str, str] = {}) -> ObjectInfo:

@@ -10,6 +10,8 @@ BUCKET_RULE = "a bucket's name has 3 to 63 lower-case letters, digits, '-' and '
 #: What the other services have as the first part of their paths on the same endpoint.
 TAKEN = frozenset({"v2.0", "v2.1", "healthz", "readyz", "openapi.json", "console", "metrics"})
 KEY_BYTES_MAX = 1024
+#: What XML 1.0 has no way to write (section 2.2), and bytes that are no UTF-8, as surrogates.
+UNLISTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class ObjectName(NamedTuple):
@@ -29,6 +31,12 @@ def bucket_problem(name: str) -> str:
     if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", name):
         return "a bucket's name must not look like an IP address"
     return f"{name} is part of this endpoint's own paths" if name in TAKEN else ""
+
+
+def key_problem(key: str) -> str:
+    """What keeps a new object's key out of every listing; "" when nothing does."""
+    found = UNLISTABLE.search(key)
+    return f"the key has the character {found.group()!a}, which no listing (XML 1.0) can carry; leave it out" if found else ""
 
 
 def parse(text: str) -> ObjectName | None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+from urllib.parse import quote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
+
+from opencph.wire.object_names import UNLISTABLE
 
 HEADER = '<?xml version="1.0" encoding="UTF-8"?>\n'
 KEYS_PER_DELETE = 1000
 PARTS_MAX = 10_000
+#: Stands for what XML cannot carry.
+UNKNOWN = "\ufffd"
+_RETURN = {"\r": "&#13;"}  # readers would make a line feed of it
 
 
 class XmlError(Exception):
@@ -66,9 +72,7 @@ def listing(page: Listing) -> bytes:
     """A page of objects, in version 1 or 2."""
 
     def key(text: str) -> str:
-        from urllib.parse import quote
-
-        return quote(text, safe="/") if page.url_encoded else text
+        return _quoted(text) if page.url_encoded else text
 
     objects = "".join(
         "<Contents>"
@@ -97,7 +101,7 @@ def listing(page: Listing) -> bytes:
     if page.version_2:
         fields["KeyCount"] = str(len(page.objects) + len(page.prefixes))
         if page.following:
-            fields["NextContinuationToken"] = page.following
+            fields["NextContinuationToken"] = _quoted(page.following)
     else:
         fields["Marker"] = key(page.marker)
         if page.following:
@@ -131,6 +135,16 @@ def upload_done(bucket: str, key: str, etag: str, place: str) -> bytes:
     """A multipart upload has become an object."""
     fields = {"Location": place, "Bucket": bucket, "Key": key, "ETag": f'"{etag}"'}
     return _document("CompleteMultipartUploadResult", _fields(fields))
+
+
+def place_wanted(body: bytes) -> str:
+    """The region that a `CreateBucketConfiguration` document asks for; "" when it asks for none. Raises XmlError."""
+    wanted = ""
+    for one in _parsed(body, "CreateBucketConfiguration") if body.strip() else ():
+        if _name(one) not in ("LocationConstraint", "Location") or len(one):
+            raise XmlError(f"CreateBucketConfiguration may only have a LocationConstraint, not {_name(one)[:64]}")
+        wanted = (one.text or "").strip()
+    return wanted
 
 
 def keys_to_delete(body: bytes) -> tuple[list[str], bool]:
@@ -180,8 +194,12 @@ def _text(element: ElementTree.Element, name: str) -> str:
 
 
 def _fields(fields: dict[str, str]) -> str:
-    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in fields.items())
+    return "".join(f"<{name}>{escape(value, _RETURN)}</{name}>" for name, value in fields.items())
+
+
+def _quoted(key: str) -> str:
+    return quote(key, safe="/", errors="surrogateescape")
 
 
 def _document(name: str, inside: str) -> bytes:
-    return f"{HEADER}<{name}>{inside}</{name}>".encode("utf-8", "replace")
+    return f"{HEADER}<{name}>{UNLISTABLE.sub(UNKNOWN, inside)}</{name}>".encode()
