@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
+import signal
 import socket
 import struct
+import subprocess
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -528,11 +532,38 @@ def test_the_processes_of_a_phone_share_one_memory_limit(home: Path) -> None:
             many = await adb.shell(f"for n in 1 2 3 4; do ({hog}; echo $?) & done; wait")
             assert sorted(many.stdout.split())[-1] == b"137", many
             assert (await adb.shell("echo alive")).stdout == b"alive\n"
-        before = {path.name for base in cgroups.bases().values() for path in base.glob(f"opencph-{os.getpid()}-*")}
-        await until(lambda: not any(list(base.glob(f"opencph-{os.getpid()}-*")) for base in cgroups.bases().values()))
+        before = {path.name for base in cgroups.bases().values() for path in base.glob(cgroups.prefix(os.getpid()) + "*")}
+        await until(lambda: not any(list(base.glob(cgroups.prefix(os.getpid()) + "*")) for base in cgroups.bases().values()))
         assert len(before) <= 1
 
     asyncio.run(main())
+
+
+def test_groups_of_a_dead_host_are_ended_and_those_of_another_container_are_not() -> None:
+    if "memory" not in cgroups.bases():
+        pytest.skip("no writable control groups: memory is limited for each process only")
+    base = cgroups.bases()["memory"]
+    nobody = 2**22 + os.getpid()  # no process has such a number
+    dead, elsewhere = base / f"{cgroups.prefix(nobody)}0", base / f"opencph-1-{nobody}-0"
+    processes: dict[Path, subprocess.Popen[bytes]] = {}
+    try:
+        for group in (dead, elsewhere):
+            group.mkdir()
+            processes[group] = subprocess.Popen(["sleep", "60"])
+            (group / "cgroup.procs").write_text(str(processes[group].pid))
+        cgroups._sweep(base)
+        assert processes[dead].wait(10) == -signal.SIGKILL
+        assert processes[elsewhere].poll() is None and elsewhere.exists()
+    finally:
+        for group, process in processes.items():
+            process.kill()
+            process.wait()
+            for _ in range(100):
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+                if not group.exists():
+                    break
+                time.sleep(0.05)
 
 
 def test_a_log_that_is_followed_shows_what_happens(home: Path) -> None:

@@ -106,14 +106,21 @@ def bases() -> dict[str, Path]:
     return found
 
 
+def prefix(pid: int) -> str:
+    """What the names of a process's groups begin with. Containers may share the directory of groups, and each counts its own
+    processes: so the name says in which of them the number means something."""
+    return f"opencph-{Path('/proc/self/ns/pid').stat().st_ino}-{pid}-"
+
+
 def _sweep(base: Path) -> None:
     """End and delete what hosts that were killed left behind: a sandbox that was half made then waits for ever."""
-    for directory in base.glob("opencph-*"):
-        pid = directory.name.split("-")[1]
+    for directory in base.glob(prefix(0).removesuffix("0-") + "*"):
+        pid = directory.name.split("-")[2]
         if pid.isdecimal() and not Path("/proc", pid).exists():
             with contextlib.suppress(OSError, ValueError):
                 for orphan in (directory / "cgroup.procs").read_text().split():
-                    os.kill(int(orphan), signal.SIGKILL)
+                    if orphan != "0":  # what runs where we cannot see it is not ours; 0 would be ourselves
+                        os.kill(int(orphan), signal.SIGKILL)
                 directory.rmdir()
 
 
@@ -130,7 +137,7 @@ def _delegated(base: Path) -> bool:
 
 def make(memory_bytes: int, processes: int) -> Group | None:
     """A fresh group with these limits; None where this machine does not let us."""
-    name = f"opencph-{os.getpid()}-{next(_numbers)}"
+    name = f"{prefix(os.getpid())}{next(_numbers)}"
     directories: dict[Path, None] = {}
     try:
         for controller, base in bases().items():
