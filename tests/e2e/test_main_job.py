@@ -180,7 +180,7 @@ def test_a_change_goes_on_while_a_part_is_killed_and_started_again(user: User, n
     for phone in (after[0], after[-1]):
         assert user.adb("-s", user.connect(phone.phone_id), "shell", "echo here") == "here"
     homes = user.cph.data / "builtin"
-    user.eventually(lambda: len([home for home in homes.iterdir() if home.name != ".trash"]) == 1, "the old generation is gone")
+    user.eventually(lambda: len([home for home in homes.iterdir() if not home.name.startswith(".")]) == 1, "the old generation is gone")
 
 
 def test_the_detail_of_a_phone_has_every_field_of_the_page_with_its_type(user: User) -> None:
@@ -244,7 +244,7 @@ def test_a_deleted_server_is_not_found_and_nothing_of_it_is_left(user: User) -> 
         user.server(server_id)
     assert gone.value.status_code == 404
     homes = user.cph.data / "builtin"
-    user.eventually(lambda: not [home for home in homes.rglob("*") if home.name != ".trash"], "the phones' data gone")
+    user.eventually(lambda: not [home for home in homes.rglob("*") if not home.name.startswith(".")], "the phones' data gone")
 
 
 def test_a_token_opens_what_the_keys_open_and_wrong_credentials_open_nothing(user: User) -> None:
