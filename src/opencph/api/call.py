@@ -14,8 +14,8 @@ from opencph.iam import Caller
 from opencph.iam.auth import Authenticator
 from opencph.wire.errors import CphError
 
-#: Query parameters that may come several times, read by `Call.values`.
-LISTS = frozenset({"state", "type"})
+#: Query parameters that may come several times, in whatever order: those of scheduled events, and those that EIPs are filtered by.
+LISTS = frozenset({"state", "type", "id", "port_id", "public_ip_address", "private_ip_address", "ip_version"})
 
 
 @dataclass(slots=True)
