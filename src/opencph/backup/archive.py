@@ -201,12 +201,16 @@ def read(file: IO[bytes], tally: Tally) -> Iterator[tuple[Member, Contents]]:
     try:
         unpacked: Any = zstd.ZstdFile(file, "r", options={zstd.DecompressionParameter.window_log_max: 27})
         bounded: Any = _Bounded(unpacked)
+        count = 0
         with tarfile.open(fileobj=bounded, mode="r|", bufsize=PIECE_BYTES) as archive:
             while True:
                 bounded.left = HEADER_BYTES_MAX
                 info = archive.next()
+                if info is None and not count:
+                    raise BackupError("the backup is damaged, or is none: nothing is in it; take another one")
                 if info is None:
                     return
+                count += 1
                 archive.members = []  # type: ignore[attr-defined]  # they are kept otherwise, however many there are
                 member = _member(info)
                 note = tally.open(member)
