@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import struct
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fuzz.targets import Target
 from opencph.adb import messages
@@ -60,6 +61,13 @@ class _Transport(asyncio.Transport):
         return default
 
 
+class _NoSandbox(Phone):
+    """A phone whose shell cannot start."""
+
+    async def enter_sandbox(self, *_: object, **__: object) -> NoReturn:
+        raise HandsetError(errno.ENOSYS, "no sandbox here")
+
+
 class _World:
     """A loop with a running phone in it. What a callback or a task raises is kept, for the target to raise."""
 
@@ -68,7 +76,7 @@ class _World:
         self.raised: list[BaseException] = []
         self.loop.set_exception_handler(self._heard)
         self.directory = tempfile.TemporaryDirectory(prefix="ocph-")
-        self.phone = Phone(
+        self.phone = _NoSandbox(
             PhoneConfig(
                 phone_id="0" * 32,
                 name="fuzz",
@@ -93,11 +101,6 @@ _worlds: list[_World] = []
 
 def _world() -> _World:
     if not _worlds:
-
-        async def none(self: Phone, *_: object, **__: object) -> None:
-            raise HandsetError(errno.ENOSYS, "no sandbox here")
-
-        Phone.enter_sandbox = none  # type: ignore[method-assign,assignment]
         _worlds.append(_World())
     return _worlds[0]
 
@@ -205,6 +208,12 @@ class _Recorder(Stream):
         pass
 
 
+@functools.cache
+def _sync_loop() -> asyncio.AbstractEventLoop:
+    """Apart from the running phone's, whose tasks are no concern of a file service."""
+    return asyncio.new_event_loop()
+
+
 def sync(data: bytes) -> None:
     """Requests to the file service, cut into pieces of the size of the first byte. Nothing may appear outside of the phone."""
     with tempfile.TemporaryDirectory(prefix="ocph-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:  # noqa: S108
@@ -214,10 +223,20 @@ def sync(data: bytes) -> None:
         (home / "p" / "data" / "up").symlink_to("../../../../..")
         service = SyncService(_Recorder(), files, Disk(home / "p", MIB))
         step = (data[0] if data else 0) + 1
-        for at in range(1, len(data), step):
-            service.on_data(memoryview(data[at : at + step]))
-            service.on_ready()
-        service.on_close()
+
+        async def speak() -> None:
+            for at in range(1, len(data), step):
+                service.on_data(memoryview(data[at : at + step]))
+                service.on_ready()
+                await asyncio.sleep(0)
+            service.on_close()
+            if working := asyncio.all_tasks() - {asyncio.current_task()}:  # a file that could not be read at once
+                done, late = await asyncio.wait(working, timeout=TASK_SECONDS)
+                assert not late, late
+                for task in done:
+                    task.result()
+
+        _sync_loop().run_until_complete(speak())
         assert [path.name for path in home.iterdir()] == ["p"]
         remove_tree(home / "p")
 

@@ -179,8 +179,12 @@ def test_a_change_goes_on_while_a_part_is_killed_and_started_again(user: User, n
     user.eventually(reached, "the new phones' addresses are served")
     for phone in (after[0], after[-1]):
         assert user.adb("-s", user.connect(phone.phone_id), "shell", "echo here") == "here"
-    homes = user.cph.data / "builtin"
-    user.eventually(lambda: len([home for home in homes.iterdir() if not home.name.startswith(".")]) == 1, "the old generation is gone")
+    builtin = user.cph.data / "builtin"
+
+    def generations() -> int:
+        return len([home for home in builtin.iterdir() if not home.name.startswith(".")])
+
+    user.eventually(lambda: generations() == 1, "the old generation is gone")
 
 
 def test_the_detail_of_a_phone_has_every_field_of_the_page_with_its_type(user: User) -> None:
