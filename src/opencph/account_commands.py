@@ -13,21 +13,20 @@ from typing import Any
 from opencph.iam import administration, audit
 from opencph.iam.administration import AdministrationError
 from opencph.iam.policies import PolicyError
-from opencph.settings import Settings
+from opencph.settings import Settings, SettingsError
 from opencph.store.database import Database, StoreError, open_database
 
 
 def run(settings: Settings, work: Callable[[Database], object], *, as_json: bool = False) -> int:
     """Do `work` on the database and print what it returns: a list as a table, a dict as lines. Returns the exit status."""
     try:
-        if settings.database_url.startswith("sqlite") and not Path(settings.database_url.removeprefix("sqlite:///")).exists():
-            raise AdministrationError(f"{settings.data} has no installation yet; start it once with `opencph up`")
+        settings.check_started()
         database = open_database(settings.database_url)
         try:
             result = work(database)
         finally:
             database.close()
-    except (AdministrationError, PolicyError, StoreError) as error:
+    except (AdministrationError, PolicyError, SettingsError, StoreError) as error:
         print(f"opencph: {error}", file=sys.stderr)
         return 1
     _show(result, as_json)

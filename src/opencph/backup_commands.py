@@ -12,7 +12,7 @@ from opencph.backup import BackupError
 from opencph.backup.making import back_up
 from opencph.backup.restoring import check, restore
 from opencph.network_claim import claims
-from opencph.settings import Settings
+from opencph.settings import Settings, SettingsError
 from opencph.store.database import StoreError
 
 
@@ -24,10 +24,9 @@ def run_backup(settings: Settings, target: Path, *, as_json: bool) -> int:
     """Make a backup; prints what it is. Returns the exit code."""
     signal.signal(signal.SIGTERM, _told_to_end)
     try:
-        if settings.database_url.startswith("sqlite") and not Path(settings.database_url.removeprefix("sqlite:///")).exists():
-            raise BackupError(f"{settings.data} has no installation yet; start it once with `opencph up`")
+        settings.check_started()
         made = back_up(settings, target)
-    except (BackupError, StoreError) as error:
+    except (BackupError, SettingsError, StoreError) as error:
         print(f"opencph: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

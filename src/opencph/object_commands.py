@@ -23,8 +23,7 @@ class CommandError(Exception):
 def run(settings: Settings, action: str, words: list[str], *, recursive: bool = False, as_json: bool = False) -> int:
     """Do `put FILE obs://B/K`, `get obs://B/K FILE`, `ls [obs://B/PREFIX]` or `rm obs://B/K`; returns the exit code."""
     try:
-        if settings.database_url.startswith("sqlite") and not Path(settings.database_url.removeprefix("sqlite:///")).exists():
-            raise CommandError(f"{settings.data} has no installation yet; start it once with `opencph up`")
+        settings.check_started()
         database = open_database(settings.database_url)
         try:
             work = _Work(database, open_store(settings), as_json)

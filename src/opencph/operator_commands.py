@@ -19,8 +19,7 @@ from opencph.store.database import StoreError
 def _run(settings: Settings, do: Callable[[Fleet], object], as_json: bool) -> int:
     """Open the fleet, do it, print what it says; returns the exit code."""
     try:
-        if settings.database_url.startswith("sqlite") and not Path(settings.database_url.removeprefix("sqlite:///")).exists():
-            raise SettingsError(f"{settings.data} has no installation yet; start it once with `opencph up`")
+        settings.check_started()
         fleet = open_fleet(settings)
         try:
             said = do(fleet)

@@ -160,6 +160,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.database or f"sqlite:///{self.data / 'opencph.db'}"
 
     @property
+    def database_file(self) -> Path | None:
+        """The file of a SQLite database; None when the database is a server's."""
+        url = self.database_url
+        return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:") else None
+
+    def check_started(self) -> None:
+        """Raises SettingsError when nothing was ever started here: the database's file is missing. A server is not asked."""
+        if self.database_file is not None and not self.database_file.exists():
+            raise SettingsError(f"{self.data} has no installation yet; start it once with `opencph up`")
+
+    @property
     def database_shown(self) -> str:
         """The database in use, fit for people and logs: without a password."""
         return re.sub(r"(?<=://)([^/@]*):[^/@]*@", r"\1:***@", re.sub(r"(password=)[^&]*", r"\1***", self.database_url))

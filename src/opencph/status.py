@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -170,7 +169,7 @@ def read_status(settings: Settings) -> Status:
 
 def status(settings: Settings, *, as_json: bool = False, watch: bool = False) -> int:
     """Print the status, once or until Ctrl-C. Returns 0 when api, worker and gateway run, 1 when not, or when nothing is there."""
-    if settings.database_url.startswith("sqlite:///") and not Path(settings.database_url.removeprefix("sqlite:///")).exists():
+    if settings.database_file is not None and not settings.database_file.exists():
         print(f"nothing has been started with {settings.data} yet: opencph up --data {settings.data}", file=sys.stderr)
         return 1
     try:

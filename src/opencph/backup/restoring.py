@@ -95,10 +95,10 @@ def restore(settings: Settings, source: Path) -> Restored:
     data, url = settings.data, settings.database_url
     _check_empty(data)
     own = url == f"sqlite:///{data / 'opencph.db'}"
-    other = None if own or not url.startswith("sqlite:") else Path(url.removeprefix("sqlite:///"))
+    other = None if own else settings.database_file
     if other is not None and other.exists():
         raise BackupError(f"the database {other} is there already: a backup is restored into an empty one")
-    if not url.startswith("sqlite:"):
+    if settings.database_file is None:
         rows.check_empty(url)
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
