@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import and_, bindparam, func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from opencph.fleet import Fleet, command_runs, consistency, findings, generations, phone_home, strangers
 from opencph.fleet.adb_check import silent_phones
@@ -72,10 +72,6 @@ _GENERATIONS: Query[GenerationRow] = Query(
         tables.generations.c.project_id,
         tables.generations.c.state,
         tables.generations.c.phone_count,
-        and_(
-            tables.servers.c.generation_id == tables.generations.c.generation_id,
-            tables.generations.c.state == "serving",
-        ),
         func.coalesce(tables.servers.c.generation_id, "") == tables.generations.c.generation_id,
         tables.servers.c.status,
     ).join(tables.servers, tables.servers.c.server_id == tables.generations.c.server_id, isouter=True),
@@ -90,15 +86,6 @@ _PHONES: Query[_PhoneRow] = Query(
 )
 _ABNORMAL_GENERATIONS: Query[str] = Query(
     select(tables.phones.c.generation_id).where(tables.phones.c.status == PhoneStatus.ABNORMAL).distinct(), scalar
-)
-_LANE_BUSY: Query[int] = Query(
-    select(func.count())
-    .select_from(tables.jobs)
-    .where(
-        tables.jobs.c.lane == bindparam("lane_"),
-        or_(tables.jobs.c.status == RUNNING, tables.jobs.c.seq > bindparam("after_seq")),
-    ),
-    scalar,
 )
 _SET_PHONES = command(
     update(tables.phones)
@@ -289,7 +276,7 @@ class Reconciler:
     @staticmethod
     def _still_idle(tx: Transaction, row: GenerationRow, newest_job: int) -> bool:
         """Whether the server is still as we saw it: no job since, and not just changed or deleted. Call it under the lock."""
-        return not tx.row(_LANE_BUSY, lane_=row.server_id, after_seq=newest_job) and (
+        return not strangers.has_job(tx, row.server_id, newest_job) and (
             tx.row(_STATUS_OF_SERVER, of_generation=row.generation_id) in SETTLED
         )
 
@@ -355,4 +342,4 @@ def _report_down(tx: Transaction, row: GenerationRow, what: findings.What, text:
 
 def _settled(row: GenerationRow) -> bool:
     """Whether the generation serves a server that is not being created, changed or deleted."""
-    return bool(row.serves) and row.server_status in SETTLED
+    return row.serves and row.server_status in SETTLED

@@ -17,7 +17,7 @@ from opencph.jobs import RUNNING
 from opencph.metrics.families import RECOVERIES
 from opencph.runtimes import Runtime, RuntimeFaultError
 from opencph.store import tables
-from opencph.store.database import Query, scalar
+from opencph.store.database import Query, Transaction, scalar
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +30,13 @@ class GenerationRow(NamedTuple):
     project_id: str
     state: str
     phone_count: int
-    serves: bool  # the server points at it, and it is whole
-    pointed_at: bool
+    pointed_at: bool  # the server points at it
     server_status: int | None
+
+    @property
+    def serves(self) -> bool:
+        """The server points at it, and it is whole."""
+        return bool(self.pointed_at) and self.state == "serving"
 
 
 _POINTED_AT: Query[str] = Query(
@@ -50,6 +54,11 @@ _LANE_BUSY: Query[int] = Query(
     ),
     scalar,
 )
+
+
+def has_job(tx: Transaction, server_id: str, newest_job: int) -> bool:
+    """Whether a job works on a server, or one after job number `newest_job` did."""
+    return (tx.row(_LANE_BUSY, lane_=server_id, after_seq=newest_job) or 0) > 0
 
 
 async def take_away(
@@ -113,7 +122,7 @@ async def _take_away_leftover(fleet: Fleet, runtime: Runtime, row: GenerationRow
 def _release(fleet: Fleet, row: GenerationRow, newest_job: int) -> None:
     with fleet.database.write() as tx:
         tx.lock("placement")
-        if tx.row(_LANE_BUSY, lane_=row.server_id, after_seq=newest_job):
+        if has_job(tx, row.server_id, newest_job):
             return
         if tx.row(_POINTED_AT, of_generation=row.generation_id) is None:
             generations.release(tx, row.generation_id)
