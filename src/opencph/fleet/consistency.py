@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, exists, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, exists, func, not_, select, update
 
 from opencph.fleet import Fleet, findings, generations, orders
+from opencph.fleet.filters import among
 from opencph.fleet.statuses import SERVER_STATES, PhoneStatus, ServerStatus
 from opencph.fleet.times import now_ms
 from opencph.jobs import RUNNING
-from opencph.store import revisions, tables
+from opencph.store import tables
 from opencph.store.database import Query, Transaction, command, in_list, json_list, scalar
 
 #: Servers that some job works on, and what they are without that job.
@@ -62,10 +63,6 @@ _g, _s, _p, _j = tables.generations.c, tables.servers.c, tables.phones.c, tables
 _a, _e, _b = tables.server_addresses.c, tables.eips.c, tables.bandwidths.c
 
 
-def _among(column: ColumnElement[int], values: Iterable[int]) -> ColumnElement[bool]:
-    return or_(*(column == value for value in values))
-
-
 def _is_worked_on(server_id: ColumnElement[str]) -> ColumnElement[bool]:
     return exists().where(_j.status == RUNNING, _j.lane == server_id)
 
@@ -73,7 +70,7 @@ def _is_worked_on(server_id: ColumnElement[str]) -> ColumnElement[bool]:
 _STUCK: Query[_Stuck] = Query(
     select(_s.server_id, _s.status, _s.generation_id, _g.state)
     .join(tables.generations, _g.generation_id == _s.generation_id, isouter=True)
-    .where(_among(_s.status, _AFTER), not_(_is_worked_on(_s.server_id)))
+    .where(among(_s.status, _AFTER), not_(_is_worked_on(_s.server_id)))
     .limit(_MOST),
     _Stuck,
 )
@@ -83,7 +80,7 @@ _JOBS_NAMING: Query[int] = Query(
 _STUCK_PHONES: Query[_Pair] = Query(
     select(_p.phone_id, _p.server_id)
     .join(tables.servers, _s.generation_id == _p.generation_id)
-    .where(_among(_p.status, _AT_WORK), _among(_s.status, _SETTLED), not_(_is_worked_on(_s.server_id)))
+    .where(among(_p.status, _AT_WORK), among(_s.status, _SETTLED), not_(_is_worked_on(_s.server_id)))
     .limit(_MOST),
     _Pair,
 )
@@ -146,7 +143,7 @@ _CREATION_FAILED = command(
 )
 _PHONES_ABNORMAL = command(
     update(tables.phones)
-    .where(in_list(_p.phone_id, "phone_ids"), _among(_p.status, _AT_WORK))
+    .where(in_list(_p.phone_id, "phone_ids"), among(_p.status, _AT_WORK))
     .values(status=PhoneStatus.ABNORMAL, update_ms=bindparam("now"))
 )
 
@@ -205,20 +202,9 @@ def _put_right(tx: Transaction, found: _Found) -> None:
             told = f"{count} phones of server {server_id} were at work and no job works on them: they are abnormal (-7) now"
             findings.report(tx, "contradiction", told, server_id)
     for generation_id in found.left_behind:
-        for query in (
-            generations.DELETE_PHONES,
-            generations.DELETE_ADDRESSES,
-            generations.DELETE_AUTO_EIPS,
-            generations.FREE_OWN_EIPS,
-            generations.DELETE_BANDWIDTH,
-            generations.DELETE_KEPT_KEYS,
-        ):
-            tx.run(query, of_generation=generation_id)
+        generations.delete_rows(tx, generation_id)
         told = f"rows of generation {generation_id}, which does not exist, are deleted; EIPs of the user's own are free again"
         findings.report(tx, "removed", told)
-    if found.left_behind:
-        revisions.bump(tx, generations.NETWORK)
-        revisions.bump(tx, generations.SERVERS)
 
 
 def _tell(tx: Transaction, found: _Found) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "RoutedAddress",
     "StoredPort",
     "Volume",
+    "delete_rows",
     "mappings",
     "property_texts",
     "release",
@@ -273,8 +274,12 @@ def release(tx: Transaction, generation_id: str) -> None:
 
     A generation that is gone already stays gone. The caller sees to it that no server points at it.
     """
-    if tx.row(_PROJECT_OF, of_generation=generation_id) is None:
-        return
+    if tx.row(_PROJECT_OF, of_generation=generation_id) is not None:
+        delete_rows(tx, generation_id)
+
+
+def delete_rows(tx: Transaction, generation_id: str) -> None:
+    """What `release` does, also for rows that were left when the row of their generation went."""
     for query in (
         DELETE_PHONES,
         DELETE_ADDRESSES,
