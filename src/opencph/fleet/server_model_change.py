@@ -21,7 +21,7 @@ from opencph.fleet.statuses import PhoneStatus, ServerStatus
 from opencph.fleet.times import now_ms
 from opencph.iam import Caller
 from opencph.jobs import Batch, Job, JobFailedError, JobKind, NewJob, Step, queue
-from opencph.runtimes import GenerationSpec, Runtime, RuntimeFaultError
+from opencph.runtimes import GenerationSpec, PhoneSpec, Runtime, RuntimeFaultError
 from opencph.store import revisions, tables
 from opencph.store.database import Query, Transaction, command, scalar
 from opencph.wire.errors import CphError
@@ -184,9 +184,10 @@ def _family(server_model_name: str) -> str:
 def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
     """The kind `change_server_model`, driving `runtime`."""
 
-    def read(generation_id: str) -> tuple[GenerationSpec, list[str]]:
+    def read(generation_id: str) -> tuple[GenerationSpec, list[PhoneSpec]]:
         with fleet.database.read() as tx:
-            return generations.spec(tx, fleet, generation_id), tx.rows(_RUNNING, of_generation=generation_id)
+            spec, running = generations.spec(tx, fleet, generation_id), set(tx.rows(_RUNNING, of_generation=generation_id))
+            return spec, [phone for phone in spec.phones if phone.phone_id in running]
 
     async def off(batch: Batch) -> None:
         try:
@@ -197,9 +198,8 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
     async def boot(batch: Batch) -> None:
         generation_id = _payload(batch.job).generation_id
         try:
-            spec, phone_ids = await asyncio.to_thread(read, generation_id)
+            spec, phones = await asyncio.to_thread(read, generation_id)
             await runtime.create(spec)
-            phones = [phone for phone in spec.phones if phone.phone_id in set(phone_ids)]
             causes, silent = await bring_up(runtime, generation_id, phones)
         except RuntimeFaultError as fault:
             raise job_failed(RUNTIME_FAILED, f"the phones do not boot: {fault}") from fault
@@ -207,15 +207,15 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
         if failed:
             phone_id, cause = next(iter(failed.items()))
             code = RUNTIME_FAILED if causes else TIMED_OUT
-            raise job_failed(code, f"{len(failed)} of {len(phone_ids)} phones do not run as the new flavor; {phone_id}: {cause}")
+            raise job_failed(code, f"{len(failed)} of {len(phones)} phones do not run as the new flavor; {phone_id}: {cause}")
 
     async def back_on(batch: Batch) -> None:
         """The old flavor boots again; the reconciler goes on with phones that do not."""
         generation_id = _payload(batch.job).generation_id
-        spec, phone_ids = await asyncio.to_thread(read, generation_id)
+        spec, phones = await asyncio.to_thread(read, generation_id)
         await runtime.power_off(generation_id)
         await runtime.create(spec)
-        await runtime.start(generation_id, phone_ids)
+        await runtime.start(generation_id, [phone.phone_id for phone in phones])
 
     def move(tx: Transaction, batch: Batch) -> None:
         payload = _payload(batch.job)

@@ -18,7 +18,7 @@ from opencph.fleet.statuses import PhoneStatus, ServerStatus
 from opencph.fleet.times import now_ms
 from opencph.iam import Caller
 from opencph.jobs import Batch, Job, JobFailedError, JobKind, NewJob, Step
-from opencph.runtimes import GenerationSpec, Runtime, RuntimeFaultError
+from opencph.runtimes import GenerationSpec, PhoneSpec, Runtime, RuntimeFaultError
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, command, in_list, json_list, scalar
 from opencph.wire.server_actions import RestartCloudPhoneServerRequest, ServerJobsResponse
@@ -107,9 +107,10 @@ def mark(tx: Transaction, server_ids: list[str], generation_ids: list[str]) -> N
 def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
     """The kind `restart_server`, driving `runtime`."""
 
-    def read(generation_id: str) -> tuple[GenerationSpec, list[str]]:
+    def read(generation_id: str) -> tuple[GenerationSpec, list[PhoneSpec]]:
         with fleet.database.read() as tx:
-            return generations.spec(tx, fleet, generation_id), tx.rows(_TO_BOOT, of_generation=generation_id)
+            spec, to_boot = generations.spec(tx, fleet, generation_id), set(tx.rows(_TO_BOOT, of_generation=generation_id))
+            return spec, [phone for phone in spec.phones if phone.phone_id in to_boot]
 
     async def off(batch: Batch) -> None:
         try:
@@ -120,19 +121,18 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
     async def power(batch: Batch) -> None:
         generation_id = _generation(batch.job)
         try:
-            spec, phone_ids = await asyncio.to_thread(read, generation_id)
+            spec, phones = await asyncio.to_thread(read, generation_id)
             await runtime.create(spec)
-            phones = [phone for phone in spec.phones if phone.phone_id in set(phone_ids)]
             causes, silent = await bring_up(runtime, generation_id, phones)
         except RuntimeFaultError as fault:
             raise job_failed(RUNTIME_FAILED, f"the server does not come back: {fault}") from fault
         failed = causes | silent
         if failed:
             await asyncio.to_thread(phones_failed, list(failed))
-            phone = next(phone for phone in spec.phones if phone.phone_id in failed)
+            phone = next(phone for phone in phones if phone.phone_id in failed)
             code, what = (RUNTIME_FAILED, "did not boot") if causes else (TIMED_OUT, "do not answer ADB")
             first = f"{phone.name}: {failed[phone.phone_id]}"
-            raise job_failed(code, f"{len(failed)} of {len(phone_ids)} phones {what}; {first}")
+            raise job_failed(code, f"{len(failed)} of {len(phones)} phones {what}; {first}")
 
     def phones_failed(phone_ids: list[str]) -> None:
         with fleet.database.write() as tx:
