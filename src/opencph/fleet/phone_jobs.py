@@ -73,11 +73,11 @@ class _PhoneWork:
 
     async def off(self, batch: Batch) -> None:
         for generation_id, phones in (await self._phones(batch)).items():
-            await self._call(batch, "did not stop", self.runtime.stop(generation_id, _alive(batch, phones)))
+            await self._call(batch, "did not stop", self.runtime.stop(generation_id, _ids(_alive(batch, phones))))
 
     async def wipe(self, batch: Batch) -> None:
         for generation_id, phones in (await self._phones(batch)).items():
-            await self._call(batch, "was not wiped", self.runtime.reset(generation_id, _alive(batch, phones)))
+            await self._call(batch, "was not wiped", self.runtime.reset(generation_id, _ids(_alive(batch, phones))))
 
     async def on(self, batch: Batch) -> None:
         for generation_id, phones in (await self._phones(batch)).items():
@@ -87,22 +87,18 @@ class _PhoneWork:
         """The first boot after a reset: the data of its image comes back, too."""
         for generation_id, phones in (await self._phones(batch)).items():
             await self._boot(batch, generation_id, phones)
-            alive = set(_alive(batch, phones))
-            causes = await lay_down(self.fleet, [phone for phone in phones if phone.phone_id in alive])
+            causes = await lay_down(self.fleet, _alive(batch, phones))
             _fail(batch, RUNTIME_FAILED, "does not have its image", causes)
 
     async def _boot(self, batch: Batch, generation_id: str, phones: Sequence[PhoneSpec]) -> None:
-        alive = set(_alive(batch, phones))
-        await self._call(batch, "cannot be updated", self._update(generation_id, [one for one in phones if one.phone_id in alive]))
-        alive = set(_alive(batch, phones))
+        await self._call(batch, "cannot be updated", self._update(generation_id, _alive(batch, phones)))
         try:
-            boot = await bring_up(self.runtime, generation_id, [phone for phone in phones if phone.phone_id in alive])
+            boot = await bring_up(self.runtime, generation_id, _alive(batch, phones))
         except RuntimeFaultError as fault:
             raise job_failed(RUNTIME_FAILED, f"the phone did not boot: {fault}") from fault
         _fail(batch, RUNTIME_FAILED, "did not boot", boot.failed)
         _fail(batch, TIMED_OUT, "does not answer ADB", boot.silent)
-        alive = set(_alive(batch, phones))
-        causes = await shared_storage.lay_down(self.fleet, [phone for phone in phones if phone.phone_id in alive])
+        causes = await shared_storage.lay_down(self.fleet, _alive(batch, phones))
         _fail(batch, RUNTIME_FAILED, "does not have all", causes)
 
     async def _update(self, generation_id: str, phones: Sequence[PhoneSpec]) -> Mapping[str, str]:
@@ -152,10 +148,14 @@ def _spec_or_none(tx: Transaction, fleet: Fleet, generation_id: str) -> Generati
         raise job_failed(RUNTIME_FAILED, str(fault)) from fault
 
 
-def _alive(batch: Batch, phones: Sequence[PhoneSpec]) -> list[str]:
+def _alive(batch: Batch, phones: Sequence[PhoneSpec]) -> list[PhoneSpec]:
     """The phones among `phones` whose jobs have not failed."""
     alive = {job.phone_id for job in batch.alive}
-    return [phone.phone_id for phone in phones if phone.phone_id in alive]
+    return [phone for phone in phones if phone.phone_id in alive]
+
+
+def _ids(phones: Sequence[PhoneSpec]) -> list[str]:
+    return [phone.phone_id for phone in phones]
 
 
 def _fail(batch: Batch, code: str, what: str, causes: Mapping[str, str]) -> None:
