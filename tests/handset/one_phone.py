@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from opencph.adb import client
+from opencph.adb import shell_protocol as wire
 from opencph.handset.config import PhoneConfig
 from opencph.handset.phone import Phone
 from opencph.handset.sandbox import missing
@@ -78,6 +79,18 @@ async def until_printed(adb: client.Connection, line: str, wanted: bytes, second
     async with asyncio.timeout(seconds):
         while (await adb.shell(line)).stdout != wanted:  # noqa: ASYNC110 - nothing tells when it will
             await asyncio.sleep(0.05)
+
+
+async def typed(adb: client.Connection, lines: str, rows: int, columns: int) -> str:
+    """What an interactive shell of this size shows until it ends, while these lines are typed."""
+    stream = await adb.open("shell,v2,TERM=xterm,pty:")
+    await stream.write(wire.packet(wire.WINDOW_SIZE, f"{rows}x{columns},0x0".encode()))
+    await stream.write(wire.packet(wire.STDIN, f"{lines}\n".encode()))
+    packets, out = wire.PacketReader(), b""
+    async with asyncio.timeout(30):
+        while data := await stream.read():
+            out += b"".join(bytes(piece) for kind, piece in packets.feed(memoryview(data)) if kind == wire.STDOUT)
+    return out.decode()
 
 
 def need_sandbox() -> None:

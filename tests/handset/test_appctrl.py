@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from apk_maker import apk
 from handset.one_phone import dial, running
+from handset.shared_apps import archive
 from opencph.adb.client import Connection
-
-
-def archive(*files: tuple[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as made:
-        for name, data in files:
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(data), 0o644
-            made.addfile(info, io.BytesIO(data))
-    return out.getvalue()
 
 
 async def share(adb: Connection, name: str, contents: bytes, version: str = "1.0") -> None:

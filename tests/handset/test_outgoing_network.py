@@ -18,10 +18,9 @@ from typing import TypeVar
 
 import pytest
 
-from handset.one_phone import Handset, dial, need_sandbox, running, until
+from handset.one_phone import Handset, dial, need_sandbox, running, typed, until
 from opencph import doctor
 from opencph.adb import client
-from opencph.adb import shell_protocol as wire
 from opencph.handset.__main__ import parse
 from opencph.handset.sandbox import linux, outgoing
 from opencph.settings import Settings, SettingsError
@@ -224,17 +223,6 @@ def test_without_the_setting_nothing_runs_beside_a_phone(home: Path) -> None:
         handset.stop()
 
 
-async def _greeting(adb: client.Connection) -> str:
-    """What an interactive shell shows before it is told to end."""
-    stream = await adb.open("shell,v2,TERM=xterm,pty:")
-    await stream.write(wire.packet(wire.WINDOW_SIZE, b"24x400,0x0") + wire.packet(wire.STDIN, b"exit\n"))
-    packets, out = wire.PacketReader(), b""
-    async with asyncio.timeout(30):
-        while data := await stream.read():
-            out += b"".join(bytes(piece) for kind, piece in packets.feed(memoryview(data)) if kind == wire.STDOUT)
-    return out.decode()
-
-
 @pytest.mark.parametrize("lack", ["program", "device", "device, found late"])
 def test_what_is_missing_is_said_and_the_shell_runs_all_the_same(home: Path, monkeypatch: pytest.MonkeyPatch, lack: str) -> None:
     need_sandbox()
@@ -256,7 +244,7 @@ def test_what_is_missing_is_said_and_the_shell_runs_all_the_same(home: Path, mon
             assert "no outgoing network on this phone: " in said.partition("netd")[2], done
             assert wanted in said.partition("netd")[2], done
             if not lack.endswith("late"):  # known before the sandbox is made: a shell on a terminal begins with it
-                assert wanted in await _greeting(adb)
+                assert wanted in await typed(adb, "exit", 24, 400)
 
     asyncio.run(main())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from handset.one_phone import MIB, dial, need_sandbox, running, until_printed
+from handset.one_phone import MIB, dial, need_sandbox, running, typed, until_printed
 from opencph.adb import shell_protocol as wire
 from opencph.adb.client import Connection
 from opencph.handset.sandbox import cgroups, facts, isolation, landlock
@@ -30,24 +30,14 @@ async def _numbers(adb: Connection) -> dict[str, int]:
     return {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
 
 
-async def _typed(adb: Connection, text: str) -> str:
-    """What an interactive shell of 33 by 101 shows while this is typed."""
-    stream = await adb.open("shell,v2,TERM=xterm,pty:")
-    await stream.write(wire.packet(wire.WINDOW_SIZE, b"33x101,0x0"))
-    await stream.write(wire.packet(wire.STDIN, f"{text}\nexit\n".encode()))
-    packets, out = wire.PacketReader(), b""
-    async with asyncio.timeout(30):
-        while data := await stream.read():
-            out += b"".join(bytes(piece) for kind, piece in packets.feed(memoryview(data)) if kind == wire.STDOUT)
-    return out.decode()
-
-
 def test_an_interactive_shells_terminal_is_one_of_the_phones_own(home: Path) -> None:
     need_sandbox()
 
     async def main() -> None:
         async with running(home / "p") as phone, await dial(phone) as adb:
-            seen = await _typed(adb, 'stty size; stty -a; echo "tty=$(tty)"; ls -l $(tty) /dev/pts; stty size < $(tty)')
+            seen = await typed(
+                adb, 'stty size; stty -a; echo "tty=$(tty)"; ls -l $(tty) /dev/pts; stty size < $(tty)\nexit', 33, 101
+            )
             assert seen.count("33 101") == 2, seen
             assert "rows 33; columns 101" in seen and "standard input" not in seen, seen
             assert "tty=/dev/pts/0" in seen and "No such file" not in seen, seen
