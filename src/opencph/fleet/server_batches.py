@@ -1,5 +1,5 @@
 """Servers as the calls that work on several of them see them: reading them, and a job or a refusal for each. Which work is for the
-modules of the calls: `server_restart`, `server_keypair`."""
+modules of the calls: `server_restart`, `server_keypair`, `shares`, `share_filesystems`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
+import msgspec
 from sqlalchemy import bindparam, select
 
+from opencph.fleet import Fleet
 from opencph.fleet.statuses import ServerStatus
+from opencph.iam import Caller
 from opencph.jobs import NewJob, queue
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, in_list, json_list
 from opencph.wire.checks import HEX_ID_RULE
 from opencph.wire.errors import CphError, shown
-from opencph.wire.server_actions import ServerJob
+from opencph.wire.server_actions import ServerJob, ServerJobsResponse
 
 _SERVER_ID = re.compile(r"[0-9a-f]{32}")
 _s, _g = tables.servers.c, tables.generations.c
@@ -71,10 +74,38 @@ def accept(
     ]
 
 
-def with_phones(server: Server) -> None:
-    """Raises CphError CPS.0137 for a bare server: it has no phones to share anything with."""
-    if not server.phone_count:
-        raise CphError("CPS.0137", f"server {server.server_id} is a bare server: it has no phones")
+def accept_sharing(
+    fleet: Fleet,
+    caller: Caller,
+    request_id: str,
+    server_ids: Sequence[str],
+    kind: str,
+    payload: msgspec.Struct,
+    *,
+    check: Callable[[Transaction, Server], None] = lambda _tx, _server: None,
+) -> ServerJobsResponse:
+    """The same job for each server, about what all its phones share. `check` may raise CphError: that is the server's refusal.
+
+    A bare server, which has no phones to share anything with, is refused with CPS.0137.
+    """
+    with fleet.database.write() as tx:
+        tx.lock("placement")
+
+        def job_of(server: Server, _: None) -> NewJob:
+            if not server.phone_count:
+                raise CphError("CPS.0137", f"server {server.server_id} is a bare server: it has no phones")
+            check(tx, server)
+            return NewJob(
+                project_id=caller.project_id,
+                request_id=request_id,
+                kind=kind,
+                lane=server.server_id,
+                server_id=server.server_id,
+                payload=payload,
+            )
+
+        jobs = accept(tx, caller.project_id, [(server_id, None) for server_id in server_ids], "CPS.0099", job_of)
+    return ServerJobsResponse(request_id=request_id, jobs=jobs)
 
 
 def _ready(server: Server | None, server_id: str, taken: set[str], not_ready: str) -> Server:

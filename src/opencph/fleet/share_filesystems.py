@@ -20,7 +20,7 @@ from opencph.fleet.payloads import ATTACH_SHARE_FILESYSTEM, DETACH_SHARE_FILESYS
 from opencph.fleet.server_batches import Server
 from opencph.fleet.share_paths import share_directory
 from opencph.iam import Caller
-from opencph.jobs import Batch, Job, JobKind, NewJob, Step
+from opencph.jobs import Batch, Job, JobKind, Step
 from opencph.runtimes import GenerationSpec, Runtime, RuntimeFaultError
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, command, scalar
@@ -45,38 +45,23 @@ def attach_share_filesystem(
     fleet: Fleet, caller: Caller, request_id: str, body: AttachShareFilesystemRequest
 ) -> ServerJobsResponse:
     """Attach a file system to servers; one that has it already sees the directory that is asked for now."""
-    return _accept(fleet, caller, request_id, body.server_ids, ATTACH_SHARE_FILESYSTEM, body.id, body.path)
+    payload = ShareFilesystemJob(share_id=body.id, path=body.path)
+    return server_batches.accept_sharing(fleet, caller, request_id, body.server_ids, ATTACH_SHARE_FILESYSTEM, payload)
 
 
 def detach_share_filesystem(
     fleet: Fleet, caller: Caller, request_id: str, body: DetachShareFilesystemRequest
 ) -> ServerJobsResponse:
     """Detach a file system from servers; its files stay. A server that does not have it: CPS.0086 in its item."""
-    return _accept(fleet, caller, request_id, body.server_ids, DETACH_SHARE_FILESYSTEM, body.id, "")
 
+    def attached(tx: Transaction, server: Server) -> None:
+        if tx.row(_ATTACHED, of_server=server.server_id, of_share=body.id) is None:
+            raise CphError("CPS.0086", f"id {body.id} is not attached to server {server.server_id}")
 
-def _accept(
-    fleet: Fleet, caller: Caller, request_id: str, server_ids: tuple[str, ...], kind: str, share_id: str, path: str
-) -> ServerJobsResponse:
-    with fleet.database.write() as tx:
-        tx.lock("placement")
-
-        def job_of(server: Server, _: None) -> NewJob:
-            server_batches.with_phones(server)
-            attached = tx.row(_ATTACHED, of_server=server.server_id, of_share=share_id) is not None
-            if kind == DETACH_SHARE_FILESYSTEM and not attached:
-                raise CphError("CPS.0086", f"id {share_id} is not attached to server {server.server_id}")
-            return NewJob(
-                project_id=caller.project_id,
-                request_id=request_id,
-                kind=kind,
-                lane=server.server_id,
-                server_id=server.server_id,
-                payload=ShareFilesystemJob(share_id=share_id, path=path),
-            )
-
-        jobs = server_batches.accept(tx, caller.project_id, [(one, None) for one in server_ids], "CPS.0099", job_of)
-    return ServerJobsResponse(request_id=request_id, jobs=jobs)
+    payload = ShareFilesystemJob(share_id=body.id)
+    return server_batches.accept_sharing(
+        fleet, caller, request_id, body.server_ids, DETACH_SHARE_FILESYSTEM, payload, check=attached
+    )
 
 
 def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:

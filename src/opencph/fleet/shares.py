@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 
-import msgspec
 from sqlalchemy import bindparam, select
 
-from opencph.fleet import Fleet, server_batches
+from opencph.fleet import Fleet
 from opencph.fleet.command_payloads import (
     DELETE_SHARE_APP,
     DELETE_SHARE_FILES,
@@ -22,11 +20,10 @@ from opencph.fleet.command_payloads import (
     PushShareFilesJob,
 )
 from opencph.fleet.ids import new_id
-from opencph.fleet.server_batches import Server
+from opencph.fleet.server_batches import accept_sharing
 from opencph.fleet.shared_storage import APPS
 from opencph.fleet.times import now_ms, utc_text
 from opencph.iam import Caller
-from opencph.jobs import NewJob
 from opencph.store import tables
 from opencph.store.database import Query, scalar
 from opencph.wire.errors import CphError, shown
@@ -43,7 +40,6 @@ from opencph.wire.shares import (
     SharePageInfo,
 )
 
-NOT_READY = "CPS.0099"
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 _VERSION_RULE = "must be 1 to 32 letters, digits, - _ . and begin with none of - ."
 _OTHERS = re.compile(r"[A-Za-z][A-Za-z0-9]*(\.[A-Za-z0-9]+)+_")
@@ -53,28 +49,6 @@ _SERVER: Query[str] = Query(
     ),
     scalar,
 )
-
-
-def _accept(
-    fleet: Fleet, caller: Caller, request_id: str, server_ids: Sequence[str], kind: str, payload: Callable[[], msgspec.Struct]
-) -> ServerJobsResponse:
-    def job_of(server: Server, _: None) -> NewJob:
-        server_batches.with_phones(server)
-        return NewJob(
-            project_id=caller.project_id,
-            request_id=request_id,
-            kind=kind,
-            lane=server.server_id,
-            server_id=server.server_id,
-            payload=payload(),
-        )
-
-    with fleet.database.write() as tx:
-        tx.lock("placement")
-        wanted = [(server_id, None) for server_id in server_ids]
-        return ServerJobsResponse(
-            request_id=request_id, jobs=server_batches.accept(tx, caller.project_id, wanted, NOT_READY, job_of)
-        )
 
 
 def version_of(package_name: str, key: str) -> str:
@@ -97,50 +71,39 @@ def version_of(package_name: str, key: str) -> str:
 def push_share_apps(fleet: Fleet, caller: Caller, request_id: str, body: PushShareAppsRequest) -> ServerJobsResponse:
     """A job per server: its shared storage gets the app, and every phone of it too. Raises CPS.0135 for the object's name."""
     version = version_of(body.package_name, body.object.key)
-
-    def payload() -> PushShareAppJob:
-        return PushShareAppJob(
-            package_name=body.package_name,
-            version=version,
-            pre_install=body.pre_install_app,
-            bucket=body.object.bucket,
-            key=body.object.key,
-            archive=new_id(),
-        )
-
-    return _accept(fleet, caller, request_id, body.server_ids, PUSH_SHARE_APP, payload)
+    payload = PushShareAppJob(
+        package_name=body.package_name,
+        version=version,
+        pre_install=body.pre_install_app,
+        bucket=body.object.bucket,
+        key=body.object.key,
+        archive=new_id(),
+    )
+    return accept_sharing(fleet, caller, request_id, body.server_ids, PUSH_SHARE_APP, payload)
 
 
 def delete_share_apps(fleet: Fleet, caller: Caller, request_id: str, body: DeleteShareAppsRequest) -> ServerJobsResponse:
     """A job per server: all versions of the app are gone from the storage, and from the phones."""
-    return _accept(
-        fleet, caller, request_id, body.server_ids, DELETE_SHARE_APP, lambda: DeleteShareAppJob(package_name=body.package_name)
-    )
+    payload = DeleteShareAppJob(package_name=body.package_name)
+    return accept_sharing(fleet, caller, request_id, body.server_ids, DELETE_SHARE_APP, payload)
 
 
 def push_share_files(fleet: Fleet, caller: Caller, request_id: str, body: PushShareFilesRequest) -> ServerJobsResponse:
     """A job per server: its shared storage gets the files of the archive, and every phone of it too."""
-
-    def payload() -> PushShareFilesJob:
-        return PushShareFilesJob(bucket=body.object.bucket, key=body.object.key, archive=new_id())
-
-    return _accept(fleet, caller, request_id, body.server_ids, PUSH_SHARE_FILES, payload)
+    payload = PushShareFilesJob(bucket=body.object.bucket, key=body.object.key, archive=new_id())
+    return accept_sharing(fleet, caller, request_id, body.server_ids, PUSH_SHARE_FILES, payload)
 
 
 def delete_share_files(fleet: Fleet, caller: Caller, request_id: str, body: DeleteShareFilesRequest) -> ServerJobsResponse:
     """A job per server: the files, and all below where a path is a directory, are gone from the storage and the phones."""
-    return _accept(
-        fleet, caller, request_id, body.server_ids, DELETE_SHARE_FILES, lambda: DeleteShareFilesJob(file_paths=body.file_paths)
-    )
+    payload = DeleteShareFilesJob(file_paths=body.file_paths)
+    return accept_sharing(fleet, caller, request_id, body.server_ids, DELETE_SHARE_FILES, payload)
 
 
 def list_share_files(fleet: Fleet, caller: Caller, request_id: str, query: ListShareFilesQuery) -> ServerJobsResponse:
     """A job per server, whose execute_msg is the listing (cph-api.md section 6)."""
-
-    def payload() -> ListShareFilesJob:
-        return ListShareFilesJob(path=query.path, offset=query.offset, limit=query.limit)
-
-    return _accept(fleet, caller, request_id, query.server_ids, LIST_SHARE_FILES, payload)
+    payload = ListShareFilesJob(path=query.path, offset=query.offset, limit=query.limit)
+    return accept_sharing(fleet, caller, request_id, query.server_ids, LIST_SHARE_FILES, payload)
 
 
 def list_share_apps_snapshot(
