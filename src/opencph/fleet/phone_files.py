@@ -74,7 +74,7 @@ class _Places:
         for directory, entry in self._written.items():
             refused = shlex.quote(f"{entry}: {directory} cannot be written: Read-only file system or no permission")
             questions.append(f"{{ [ -w {shlex.quote(directory)} ] || {{ echo {refused}; false; }}; }}")
-        await _run_all(self._phone, questions)
+        await run_all(self._phone, questions)
 
 
 async def unpack(phone: Connection, archive: IO[bytes], only: set[str] | None = None) -> None:
@@ -97,10 +97,10 @@ async def _make_directories(phone: Connection, directories: Sequence[tuple[str, 
     changed = [(path, mode) for path, mode in reversed(directories) if path in missing or not await _has_mode(phone, path, mode)]
     commands = [f"mkdir -p {shlex.quote(path)}" for path in missing]
     commands += [f"chmod {mode:o} {shlex.quote(path)}" for path, mode in changed if path.count("/") > 2]
-    await _run_all(phone, commands)
+    await run_all(phone, commands)
 
 
-async def _run_all(phone: Connection, commands: Sequence[str]) -> None:
+async def run_all(phone: Connection, commands: Sequence[str]) -> None:
     """Run short commands, as many at once as a line may hold. Raises AdbError."""
     line = ""
     for command in [*commands, ""]:

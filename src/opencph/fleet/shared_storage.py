@@ -217,19 +217,12 @@ async def _mark(phone: Connection, name: str) -> None:
 async def remove_app(phone: Connection, package_name: str) -> None:
     """Take a shared app out of a phone. Raises AdbError."""
     await transfers.shell(phone, f"pm uninstall {package_name}", 1024)
-    await _run(phone, f"rm -rf {IN_PHONE}/{package_name}")
+    await phone_files.run_all(phone, [f"rm -rf {IN_PHONE}/{package_name}"])
 
 
 async def remove_files(phone: Connection, paths: Sequence[str]) -> None:
     """Delete shared files in a phone. Raises AdbError."""
-    for path in paths:
-        await _run(phone, f"rm -f {shlex.quote(path)}")
-
-
-async def _run(phone: Connection, line: str) -> None:
-    done = await transfers.shell(phone, line, 1024)
-    if done.code:
-        raise AdbError(done.text.decode("utf-8", "replace").strip() or f"exit code {done.code}")
+    await phone_files.run_all(phone, [f"rm -f {shlex.quote(path)}" for path in paths])
 
 
 def files_of(archive: IO[bytes]) -> list[tuple[str, int]]:
