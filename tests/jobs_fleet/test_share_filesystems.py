@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
+from jobs_fleet.conftest import file_of
 from jobs_fleet.memory_runtime import MemoryRuntime
 from jobs_fleet.small_world import World
-from opencph.adb.client import AdbError, connect
+from opencph.adb.client import connect
 from opencph.fleet.ids import new_id
 from opencph.fleet.share_filesystems import attach_share_filesystem, detach_share_filesystem
 from opencph.handset.config import PhoneConfig
@@ -62,35 +58,10 @@ def test_phones_are_told_and_items_have_their_own_codes(world: World) -> None:
     asyncio.run(main())
 
 
-@pytest.fixture
-def handsets() -> Iterator[World]:
-    """A world whose data directory is short enough for sockets."""
-    from opencph.store.migrate import migrate
-
-    directory = Path(tempfile.mkdtemp(prefix="ocph-", dir="/tmp"))
-    url = f"sqlite:///{directory}/opencph.db"
-    migrate(url)
-    world = World(directory, url)
-    world.prepare()
-    try:
-        yield world
-    finally:
-        world.fleet.close()
-        shutil.rmtree(directory)
-
-
 async def shell(ip: str, command: str) -> tuple[int, bytes]:
     async with await connect(ip) as phone:
         result = await phone.shell(command)
         return result.code, result.stdout
-
-
-async def pulled(ip: str, path: str) -> bytes | None:
-    async with await connect(ip) as phone:
-        try:
-            return await phone.pull(path)
-        except AdbError:
-            return None
 
 
 def test_no_link_in_a_share_leads_a_phone_elsewhere(world: World) -> None:
@@ -123,13 +94,13 @@ def test_what_one_phone_writes_all_phones_of_attached_servers_read(handsets: Wor
                 await done(world, attach(world, first, second))
                 assert await shell(one, f"echo hello > {PLACE}/file && cat {PLACE}/file") == (0, b"hello\n")
                 assert await shell(two, f"cat {PLACE}/file") == (0, b"hello\n")
-                assert await pulled(two, f"{PLACE}/file") == b"hello\n"
+                assert await file_of(two, f"{PLACE}/file") == b"hello\n"
                 async with await connect(two) as phone:
                     await phone.push(b"pushed", f"{PLACE}/pushed")
                 assert await shell(one, f"cat {PLACE}/pushed") == (0, b"pushed")
                 await done(world, detach(world, second))
-                assert await pulled(two, f"{PLACE}/file") is None and (await shell(two, f"cat {PLACE}/file"))[0] != 0
-                assert await pulled(one, f"{PLACE}/file") == b"hello\n"
+                assert await file_of(two, f"{PLACE}/file") is None and (await shell(two, f"cat {PLACE}/file"))[0] != 0
+                assert await file_of(one, f"{PLACE}/file") == b"hello\n"
         finally:
             await runtime.shutdown()
 
