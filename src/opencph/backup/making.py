@@ -20,6 +20,7 @@ import msgspec
 from sqlalchemy import select
 
 import opencph
+from opencph import objects
 from opencph.backup import (
     FILES,
     FORMAT,
@@ -135,8 +136,8 @@ def _write(settings: Settings, file: object, target: Path) -> Made:
         standing.write(reader)
         _write_secrets(settings.data, reader)
         _write_directory(settings.data / "share-filesystems", f"{FILES}/share-filesystems", reader)
-        if not header.objects:
-            _write_directory(_objects(settings), f"{FILES}/objects", reader)
+        if (directory := objects.directory_of(settings)) is not None:
+            _write_directory(directory, f"{FILES}/objects", reader)
         absent = [one for one in generations if not _write_home(homes, one, reader)]
     parts = writer.tally.parts()
     manifest = Manifest(version=opencph.__version__, revision=header.revision, parts=parts, rows=counts, absent=absent)
@@ -154,13 +155,9 @@ def _header(settings: Settings, tx: Transaction) -> Header:
         data=str(settings.data.resolve()),
         network=settings.network,
         dialect=tx.dialect,
-        objects=settings.objects if settings.objects.startswith("s3://") else "",
+        objects=settings.objects if objects.directory_of(settings) is None else "",
         sequences=rows.sequences(tx),
     )
-
-
-def _objects(settings: Settings) -> Path:
-    return Path(settings.objects).expanduser() if settings.objects else settings.data / "objects"
 
 
 class _Standing:

@@ -111,20 +111,26 @@ class ObjectStore(Protocol):
         ...
 
 
+def directory_of(settings: Settings) -> Path | None:
+    """The directory that objects are kept in; None when they are in an S3."""
+    if settings.objects.startswith("s3://"):
+        return None
+    return Path(settings.objects).expanduser() if settings.objects else settings.data / "objects"
+
+
 def spool_of(settings: Settings) -> Path:
     """Where contents wait on their way into the store, or out of it."""
-    if settings.objects.startswith("s3://"):
-        return settings.data / "spool"
-    return (Path(settings.objects).expanduser() if settings.objects else settings.data / "objects") / ".spool"
+    directory = directory_of(settings)
+    return settings.data / "spool" if directory is None else directory / ".spool"
 
 
 def open_store(settings: Settings) -> ObjectStore:
     """The store of the setting `objects`. Raises SettingsError when it cannot be used."""
-    spool = spool_of(settings)
-    if not settings.objects.startswith("s3://"):
+    directory, spool = directory_of(settings), spool_of(settings)
+    if directory is not None:
         from opencph.objects.local import LocalStore
 
-        return LocalStore(spool.parent, spool)
+        return LocalStore(directory, spool)
     try:
         from opencph.objects.s3 import S3Store
     except ModuleNotFoundError as error:
@@ -136,7 +142,7 @@ def spooled(store: ObjectStore) -> IO[bytes]:
     """A new file for contents on their way into the store (or out of it); gone when it is closed without having been put."""
     try:
         store.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _turn(store.spool, fcntl.LOCK_SH):
+        with turn(store.spool, fcntl.LOCK_SH):  # between making a file and locking it nobody may sweep
             file = tempfile.NamedTemporaryFile(dir=store.spool, prefix=f"{os.getpid()}-")  # noqa: SIM115 (the caller closes it)
             fcntl.flock(file, fcntl.LOCK_SH)  # for as long as it is open: whose process died is nobody's, see `sweep`
         return file
@@ -146,7 +152,7 @@ def spooled(store: ObjectStore) -> IO[bytes]:
 
 def sweep(spool: Path) -> None:
     """Delete what processes that died have left half-way. What is open anywhere on this machine stays. Blocks."""
-    with suppress(OSError), _turn(spool, fcntl.LOCK_EX):
+    with suppress(OSError), turn(spool, fcntl.LOCK_EX):
         for path in spool.iterdir():
             if path.is_file():
                 with suppress(OSError), path.open("rb") as file:
@@ -155,14 +161,14 @@ def sweep(spool: Path) -> None:
 
 
 @contextmanager
-def _turn(spool: Path, kind: int) -> Iterator[None]:
-    """Between making a file and locking it nobody may sweep: the lock of the directory itself."""
-    directory = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def turn(directory: Path, kind: int) -> Iterator[None]:
+    """Hold the lock of a directory itself (fcntl.LOCK_SH or LOCK_EX), against other threads and processes."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(directory, kind)
+        fcntl.flock(descriptor, kind)
         yield
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def disk_error(error: OSError) -> ObjectError:

@@ -12,11 +12,11 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import IO
 
-from opencph.objects import ALWAYS, NO_KEY, PIECE_BYTES, REFUSED, Condition, ObjectError, ObjectInfo, disk_error, sweep
+from opencph.objects import ALWAYS, NO_KEY, PIECE_BYTES, REFUSED, Condition, ObjectError, ObjectInfo, disk_error, sweep, turn
 
 KEY_BYTES_MAX = 1024
 _ATTRIBUTE = "user.opencph"
@@ -141,15 +141,9 @@ class LocalStore:
                 found = None
             condition.check(key, found)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> AbstractContextManager[None]:
         """No other process or thread puts or deletes meanwhile: what was just looked at is still so."""
-        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+        return turn(self.directory, fcntl.LOCK_EX)
 
     # --- paths ----------------------------------------
 
