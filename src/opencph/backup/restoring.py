@@ -40,9 +40,9 @@ from opencph.settings import Settings
 from opencph.store import tables
 from opencph.store.database import Query, StoreError, command, in_list, json_list, open_database, scalar
 from opencph.store.migrate import HEAD, migrate, upgrade
+from opencph.wire.custom_images import CREATE_FAILED, PRODUCTION
 
 MEMBER_BYTES_MAX = 256 << 20  # of what is read as a whole: a page of rows, the manifest
-USABLE, FAILED = 1, 2  # of images
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _TREES = ("builtin", "share-filesystems")  # what phones write: links and fifos may be there
 _TOPS = (*_TREES, "images", "shared", "objects")
@@ -51,7 +51,7 @@ _FORGET_PROCESSES = command(delete(tables.processes))
 _FORGET_LEASES = command(
     update(tables.jobs).values(lease_owner=None, lease_until_ms=0).where(tables.jobs.c.lease_owner.is_not(None))
 )
-_IMAGES: Query[str] = Query(select(tables.images.c.image_id).where(tables.images.c.status == USABLE), scalar)
+_IMAGES: Query[str] = Query(select(tables.images.c.image_id).where(tables.images.c.status == PRODUCTION), scalar)
 _FAIL_IMAGES = command(
     update(tables.images).values(status=bindparam("failed")).where(in_list(tables.images.c.image_id, "image_ids"))
 )
@@ -333,7 +333,7 @@ def _settle(path: Path, new: Path) -> list[str]:
             tx.run(_FORGET_PROCESSES)
             tx.run(_FORGET_LEASES)
             lost = [one for one in tx.rows(_IMAGES) if not (new / "images" / f"{one}.tar").is_file()]
-            tx.run(_FAIL_IMAGES, failed=FAILED, image_ids=json_list(lost))
+            tx.run(_FAIL_IMAGES, failed=CREATE_FAILED, image_ids=json_list(lost))
     finally:
         database.close()
     return lost

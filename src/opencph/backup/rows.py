@@ -41,14 +41,12 @@ class _Column(NamedTuple):
     key: int  # its place in the primary key, from 1; 0: none
 
 
+_SQLITE_COLUMNS = (
+    "SELECT m.name, c.name, c.pk FROM sqlite_master m JOIN pragma_table_info(m.name) c "
+    "WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY m.name, c.cid"
+)
 _COLUMNS = {
-    "sqlite": Query(
-        text(
-            "SELECT m.name, c.name, c.pk FROM sqlite_master m JOIN pragma_table_info(m.name) c "
-            "WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY m.name, c.cid"
-        ),
-        _Column,
-    ),
+    "sqlite": Query(text(_SQLITE_COLUMNS), _Column),
     "postgresql": Query(
         text(
             "SELECT c.table_name, c.column_name, coalesce(k.ordinal_position, 0)::int FROM information_schema.columns c "
@@ -143,12 +141,8 @@ class SqliteLoader:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("PRAGMA synchronous=OFF")  # it counts only once it is whole and synced
         self._connection.execute("BEGIN")
-        found = self._connection.execute(
-            "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c "
-            "WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-        )
         self._known: dict[str, set[str]] = {}
-        for table, column in found:
+        for table, column, _key in self._connection.execute(_SQLITE_COLUMNS):
             self._known.setdefault(table, set()).add(column)
         for table in self._known.keys() - LEFT_OUT:
             self._connection.execute(f'DELETE FROM "{table}"')  # noqa: S608 (a name of ours)

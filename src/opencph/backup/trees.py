@@ -8,6 +8,7 @@ own phones have locked by lending itself the right: to a file for the moment of 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -239,12 +240,12 @@ class TreeWriter:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(place, 0o700, dir_fd=descriptor)
                 following = os.open(place, _DIRECTORY, dir_fd=descriptor)
-            except (NotADirectoryError, OSError) as error:
-                if isinstance(error, NotADirectoryError) or error.errno == 40:  # ELOOP
-                    raise BackupError(
-                        f"the backup has a member below {place!r}, which is a link or a file in it: no backup is made so"
-                    ) from error
-                raise
+            except OSError as error:
+                if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                    raise
+                raise BackupError(
+                    f"the backup has a member below {place!r}, which is a link or a file in it: no backup is made so"
+                ) from error
             finally:
                 os.close(descriptor)
             descriptor = following
