@@ -10,6 +10,7 @@ from pathlib import Path
 from opencph.settings import Settings
 from opencph.sockets import listen
 
+LOCK_FILE = "up.lock"
 LOCK_WAIT_SECONDS = 5.0
 
 
@@ -37,8 +38,7 @@ class OnlyOne:
     """The lock that keeps a second `opencph up` off the same data directory. Held until every process that has it is gone."""
 
     def __init__(self, settings: Settings) -> None:
-        self.path: Path = settings.run_directory / "up.lock"
-        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.descriptor = os.open(settings.run_directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         while True:
             try:
@@ -56,6 +56,22 @@ class OnlyOne:
             os.ftruncate(self.descriptor, 0)
             os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)
             return
+
+
+def running_up(settings: Settings) -> int | None:
+    """The process of the `opencph up` that holds the lock of this data directory; None when none does."""
+    try:
+        descriptor = os.open(settings.run_directory / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(descriptor, 32, 0).decode().strip()
+        return int(pid) if pid.isdigit() and Path(f"/proc/{pid}").exists() else None
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def check_port_is_free(settings: Settings) -> None:

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import msgspec
 
 from opencph.handover import TRIAL_SECONDS
+from opencph.preparation import running_up
 from opencph.settings import Settings
 
 OUTCOME = "replaced.json"
@@ -38,7 +37,7 @@ def write_outcome(settings: Settings, why: str, pids: dict[str, int]) -> None:
 
 def restart(settings: Settings) -> int:
     """Ask, wait, tell. Returns the exit status."""
-    pid = _running(settings.run_directory / "up.lock")
+    pid = running_up(settings)
     if pid is None:
         print(f"opencph restart: no `opencph up` runs on {settings.data}; start it with opencph up", file=sys.stderr)
         return 1
@@ -47,7 +46,7 @@ def restart(settings: Settings) -> int:
     os.kill(pid, signal.SIGUSR1)
     deadline = time.monotonic() + TRIAL_SECONDS + (PARTS + 1) * settings.ready_timeout_seconds
     while not outcome.exists():
-        if time.monotonic() > deadline or _running(settings.run_directory / "up.lock") is None:
+        if time.monotonic() > deadline or running_up(settings) is None:
             print(f"opencph restart: `opencph up` (process {pid}) gave no answer; see {settings.log_directory}", file=sys.stderr)
             return 1
         time.sleep(POLL_SECONDS)
@@ -57,19 +56,3 @@ def restart(settings: Settings) -> int:
         return 1
     print("replaced: " + ", ".join(f"{name} (process {number})" for name, number in said.pids.items()))
     return 0
-
-
-def _running(lock: Path) -> int | None:
-    """The process that holds the lock of `up`; None when none does."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.pread(descriptor, 32, 0).decode().strip()
-        return int(pid) if pid.isdigit() and Path(f"/proc/{pid}").exists() else None
-    finally:
-        os.close(descriptor)
-    return None
