@@ -18,8 +18,9 @@ from opencph import wire
 from opencph.wire import checks
 from opencph.wire.errors import CphError, IdentityError
 from opencph.wire.properties import RULES, check_properties
-from wire.field_limits import OPERATIONS, Operation
+from wire.field_limits import OPERATIONS
 from wire.limit_rules import ANY, Limit, Refused
+from wire.operation_limits import Operation
 from wire.property_limits import PROPERTY_DEPRECATED, PROPERTY_NUMBERS, PROPERTY_TEXTS, PROPERTY_URLS
 
 FIELDS = [(name, path) for name, operation in OPERATIONS.items() for path in operation.limits]
