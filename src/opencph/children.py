@@ -38,6 +38,7 @@ class Child:
     error: str = ""
     leaving: bool = False  # it was told to end, and nobody takes its place
     kill_at: float = 0.0  # when it is killed, if it is leaving
+    silent_looks: int | None = None  # since it was last heard (`pulse.Watch`); None: it has no pulse yet
 
     def listen(self) -> bool:
         """Take what the child has said. False when its end of the pipe is closed."""
@@ -49,7 +50,8 @@ class Child:
         *lines, self.text = self.text.split(b"\n")
         for line in lines:
             said = json.loads(line)
-            self.ready = self.ready or "ready" in said
+            if "ready" in said:
+                self.ready, self.silent_looks = True, 0
             self.endpoint = said.get("ready") or self.endpoint
             self.error = said.get("error") or self.error
         return bool(piece)
@@ -81,6 +83,8 @@ def fork(name: str, work: Callable[[Ready], None], close: list[int]) -> Child:
         os.set_blocking(reading, False)
         return Child(name, pid, os.pidfd_open(pid), reading, time.monotonic())
     status = 1
+
+    os.set_blocking(writing, False)  # a part does not wait for a supervisor that stands still
 
     def say(**words: str) -> None:
         with suppress(OSError):

@@ -33,6 +33,7 @@ class LeftPart(msgspec.Struct, frozen=True):
     endpoint: str
     leaving: bool
     kill_in_seconds: float
+    silent_looks: int | None = None
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -52,7 +53,7 @@ class TrialError(Exception):
 def left_part(child: Child) -> LeftPart:
     """What the next program must know of a child."""
     left = max(0.0, child.kill_at - time.monotonic())
-    return LeftPart(child.name, child.pid, child.pipe, child.ready, child.endpoint, child.leaving, left)
+    return LeftPart(child.name, child.pid, child.pipe, child.ready, child.endpoint, child.leaving, left, child.silent_looks)
 
 
 def child_of(part: LeftPart) -> Child:
@@ -69,6 +70,7 @@ def child_of(part: LeftPart) -> Child:
         endpoint=part.endpoint,
         leaving=part.leaving,
         kill_at=now + part.kill_in_seconds,
+        silent_looks=part.silent_looks,
     )
 
 

@@ -109,6 +109,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: Annotated[
         int, describe("How long an api or a gateway that is replaced goes on with the requests and connections it has.", ge=1)
     ] = 30
+    hung_seconds: Annotated[
+        int,
+        describe(
+            "`opencph up` kills a part whose event loop has not turned for so long, and starts it again. Time in which `up` itself "
+            "stands still does not count. 0: never, as for who debugs a part; else at least 3.",
+            ge=0,
+            le=3600,
+        ),
+    ] = 20
     log_level: Annotated[str, describe("debug, info, warning or error.")] = "info"
     log_format: Annotated[
         str, describe("What goes to stderr: `json` lines, `text` for people, or `auto`: text on a terminal. The file has JSON.")
@@ -327,6 +336,7 @@ _CHECKS: dict[str, Callable[[str], str]] = {
         "" if re.fullmatch(r"s3://[^/]+(/.*)?|(?![a-z0-9]+://).*", value) else "give a directory or s3://NAME/PREFIX"
     ),
     "objects_endpoint": lambda value: "" if re.fullmatch(r"(https?://.+)?", value) else "give a URL such as https://s3.example.com",
+    "hung_seconds": lambda value: "" if int(value) not in (1, 2) else "give 0, or at least 3: a busy part is silent for moments",
     "log_format": lambda value: "" if value in LOG_FORMATS else f"give one of {', '.join(LOG_FORMATS)}",
     "access_log": lambda value: "" if value in ("on", "off") else "give on or off",
     "log_level": lambda value: "" if value in LOG_LEVELS else f"give one of {', '.join(LOG_LEVELS)}",

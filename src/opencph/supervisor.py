@@ -33,6 +33,7 @@ from opencph.preparation import (
     prepare_directories,
     write_credentials,
 )
+from opencph.pulse import LOOK_SECONDS, Watch, with_pulse
 from opencph.restart_command import write_outcome
 from opencph.settings import Settings
 from opencph.sockets import ListenError, listen
@@ -49,6 +50,13 @@ PARTS = {
     "worker": ("opencph.worker", "run_worker"),
     "gateway": ("opencph.gateway.process", "run_gateway"),
     "api": ("opencph.api.process", "run_api"),
+}
+
+#: What becomes of the work of a part that is ended because it hangs.
+HUNG_WORK = {
+    "worker": "its jobs go on from their last recorded step",
+    "gateway": "its connections are cut, phones run on",
+    "api": "the requests it had are cut, clients may send them again",
 }
 
 _logger = structlog.get_logger("opencph.supervisor")
@@ -89,6 +97,7 @@ class Supervisor:
         self.replace_wanted = False
         self.worker_ran = False
         self._upkeep = time.monotonic() + UPKEEP_SECONDS
+        self._watch = Watch(int(settings.hung_seconds / LOOK_SECONDS))
         self._selector = selectors.EpollSelector()
         self._wake_read, self._wake_write = os.pipe()
         for fd in (self._wake_read, self._wake_write):
@@ -114,10 +123,10 @@ class Supervisor:
         def work(ready: Ready) -> None:
             log.configure(settings.log_level, process=name, directory=settings.log_directory, style=settings.log_format)
             if name == "api":
-                run_part(name, settings, ready, listening=listening)
+                run_part(name, settings, with_pulse(ready), listening=listening)
             else:
                 listening.close()
-                run_part(name, settings, ready)
+                run_part(name, settings, with_pulse(ready))
 
         self.worker_ran = self.worker_ran or name == "worker"
         child = fork(name, work, self._descriptors())
@@ -224,7 +233,7 @@ class Supervisor:
     def _step(self, deadline: float | None = None) -> list[_Ended]:
         """Wait for events until something is due, at most until `deadline`; heal. Returns the parts that ended."""
         leaving = [child.kill_at for child in self.children.values() if child.leaving]
-        until = min([self._upkeep, *self.due.values(), *leaving, *([] if deadline is None else [deadline])])
+        until = min([self._upkeep, self._watch.next_look, *self.due.values(), *leaving, *([] if deadline is None else [deadline])])
         all_ended = self._turn(max(0.0, until - time.monotonic()))
         for ended in all_ended:
             if ended.expected or any(child.name == ended.name and not child.leaving for child in self.children.values()):
@@ -245,6 +254,10 @@ class Supervisor:
                 _logger.warning(f"the {child.name} that was replaced did not leave in time; killed", part_pid=child.pid)
                 kill(child.pid, signal.SIGKILL)
                 child.kill_at = now + STOP_SECONDS
+        for child in self._watch.hanging(list(self.children.values())):
+            silent = f"its event loop has not turned for {self._watch.looks} s"
+            _logger.error(f"the {child.name} hangs, {silent}; killed: {HUNG_WORK[child.name]}", part_pid=child.pid)
+            kill(child.pid, signal.SIGKILL)
         if now >= self._upkeep:
             self._upkeep = now + UPKEEP_SECONDS
             with suppress(OSError):

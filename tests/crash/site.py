@@ -198,6 +198,7 @@ class Site:
             "OPENCPH_LISTEN": urlsplit(self.endpoint).netloc or self.settings.listen,
             "OPENCPH_DATABASE": self.settings.database,
             "OPENCPH_READY_TIMEOUT_SECONDS": "60",
+            "OPENCPH_HUNG_SECONDS": "0",  # a worker that stands still at a failpoint is not to be ended for it
             "OPENCPH_FAILPOINT_DIRECTORY": str(self.halt.directory),
             "TMPDIR": str(self.temporary),
             **self._environment,

@@ -125,6 +125,7 @@ def _write(settings: Settings, file: object, target: Path) -> Made:
         database = open_database(settings.database_url)
         stack.callback(database.close)
         with database.read() as tx:
+            rows.waits_for_files(tx)
             header = _header(settings, tx)
             generations = tx.rows(_GENERATIONS)
             standing.look()

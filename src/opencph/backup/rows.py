@@ -68,6 +68,17 @@ _SEQUENCES = {
 }
 
 
+#: how long a transaction of ours may be busy with a file; nobody waits for it, so it need not be as quick as others must
+FILE_MS = 300_000
+_WAITS_FOR_FILES = Query(select(func.set_config("idle_in_transaction_session_timeout", str(FILE_MS), True)), scalar)
+
+
+def waits_for_files(tx: Transaction) -> None:
+    """Tell the database that between two statements of this transaction files are read or written."""
+    if tx.dialect == "postgresql":
+        tx.row(_WAITS_FOR_FILES)
+
+
 def tables(tx: Transaction) -> dict[str, list[_Column]]:
     """The columns of every table there is."""
     found: dict[str, list[_Column]] = {}
@@ -201,6 +212,7 @@ def copy(source: Database, url: str) -> None:
     target = open_database(url)
     try:
         with source.read() as old, target.write() as new:
+            waits_for_files(new)
             create_tables(new)
             for table in metadata.sorted_tables:
                 columns: dict[str, BindParameter[str]] = {column.name: bindparam(column.name) for column in table.columns}

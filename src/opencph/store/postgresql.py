@@ -35,8 +35,8 @@ CHANNEL = "opencph"
 CONNECT_TIMEOUT_SECONDS = 5
 CONNECTIONS_MAX = 16  # per process
 CONNECTION_WAIT_SECONDS = 5.0
-#: a waiter gives up, a statement is cut off, and a transaction whose process has stopped lets go of its locks
-SESSION_OPTIONS = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"
+#: a waiter gives up, a statement is cut off, and a transaction whose process hangs lets go of its locks, as soon as of its leases
+SESSION_OPTIONS = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=8s"
 
 
 def _translate(error: psycopg.Error) -> StoreError:
