@@ -339,9 +339,10 @@ def record(tx: Transaction, owner: str, ids: Sequence[str], *, direction: str, s
     return tx.run(_RECORD, ids=json_list(ids), owner=owner, new_direction=direction, new_step=step, lease_ms=lease_ms) == len(ids)
 
 
-def keep_error(tx: Transaction, owner: str, ids: Sequence[str], error: JobFailedError) -> None:
-    """Note why jobs are being undone, or will end as failed; they are still running."""
-    tx.run(_KEEP_ERROR, ids=json_list(ids), owner=owner, code=error.code, message=_cut(error.message))
+def keep_errors(tx: Transaction, owner: str, errors: Mapping[str, JobFailedError]) -> None:
+    """Note why jobs (by job_id) are being undone, or will end as failed; they are still running."""
+    for (code, message), ids in _by_cause(errors).items():
+        tx.run(_KEEP_ERROR, ids=json_list(ids), owner=owner, code=code, message=message)
 
 
 def succeed(tx: Transaction, owner: str, ids: Sequence[str]) -> None:
@@ -352,10 +353,7 @@ def succeed(tx: Transaction, owner: str, ids: Sequence[str]) -> None:
 
 def fail(tx: Transaction, owner: str, errors: Mapping[str, JobFailedError]) -> None:
     """End jobs as failed, each (by job_id) with its error."""
-    same: dict[tuple[str, str], list[str]] = {}
-    for job_id, error in errors.items():
-        same.setdefault((error.code, _cut(error.message)), []).append(job_id)
-    for (code, message), ids in same.items():
+    for (code, message), ids in _by_cause(errors).items():
         tx.run(_FAIL, ids=json_list(ids), owner=owner, code=code, message=message)
 
 
@@ -368,6 +366,14 @@ def keep_execute_msgs(tx: Transaction, messages: Mapping[str, str]) -> None:
 def states(tx: Transaction, ids: Sequence[str]) -> list[State]:
     """How far jobs are."""
     return tx.rows(_STATES, ids=json_list(ids))
+
+
+def _by_cause(errors: Mapping[str, JobFailedError]) -> dict[tuple[str, str], list[str]]:
+    """Jobs by code and message, so that many with the same cause are one statement."""
+    same: dict[tuple[str, str], list[str]] = {}
+    for job_id, error in errors.items():
+        same.setdefault((error.code, _cut(error.message)), []).append(job_id)
+    return same
 
 
 def _cut(message: str) -> str:

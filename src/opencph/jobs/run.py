@@ -180,18 +180,14 @@ class BatchRun:
             failures = {job_id: error for job_id, error in self._batch.failures.items() if job_id in self.open_ids}
             self._end_as_failed(tx, failures)
             left = [job_id for job_id in self.open_ids if job_id not in failures]
-            for job_id, error in self._batch.late.items():
-                if job_id in left:
-                    queue.keep_error(tx, self._worker.worker_id, [job_id], error)
+            queue.keep_errors(tx, self._worker.worker_id, {one: error for one, error in self._batch.late.items() if one in left})
             self._keep_execute_msgs(tx, self.open_ids)  # at every step: who resumes after this one does not know them
             if last:
                 queue.succeed(tx, self._worker.worker_id, left)
                 left = []
             return left
 
-        before = self.open_ids
-        self.open_ids = await self._commit(work, "forward", step.name, ends=last)
-        self._count(before, "succeeded")
+        self._close(await self._commit(work, "forward", step.name, ends=last), "succeeded")
         self._batch.execute_msgs.clear()
 
     # --- back ----------------------------------------
@@ -225,12 +221,10 @@ class BatchRun:
             failures = {job_id: own for job_id, own in self._batch.failures.items() if job_id in self.open_ids}
             self._end_as_failed(tx, failures)
             left = [job_id for job_id in self.open_ids if job_id not in failures]
-            queue.keep_error(tx, self._worker.worker_id, left, error)
+            queue.keep_errors(tx, self._worker.worker_id, dict.fromkeys(left, error))
             return left
 
-        before = self.open_ids
-        self.open_ids = await self._commit_until_done(work, "undo", step)
-        self._count(before, "failed")
+        self._close(await self._commit_until_done(work, "undo", step), "failed")
 
     async def _record_undone(self, step: Step) -> None:
         def work(tx: Transaction) -> list[str]:
@@ -255,9 +249,7 @@ class BatchRun:
             self._keep_execute_msgs(tx, self.open_ids)
             return []
 
-        before = self.open_ids
-        self.open_ids = await self._commit_until_done(work, "undo", step, ends=True)
-        self._count(before, "failed")
+        self._close(await self._commit_until_done(work, "undo", step, ends=True), "failed")
 
     # --- the database ----------------------------------------
 
@@ -276,14 +268,14 @@ class BatchRun:
         ids = set(ending)
         queue.keep_execute_msgs(tx, {job_id: text for job_id, text in self._batch.execute_msgs.items() if job_id in ids})
 
-    def _count(self, before: Iterable[str], outcome: str) -> None:
-        """Count the jobs that were open and are not any more; those of them that failed by themselves did not succeed."""
-        now_ms, left = time.time_ns() // 1_000_000, set(self.open_ids)
-        for job_id in before:
-            if job_id not in left:
-                job = self._jobs[job_id]
-                JOBS.add(job.kind, "failed" if job_id in self._batch.failures else outcome)
-                JOB_SECONDS.observe(max(0, now_ms - job.create_ms) / 1000, job.kind)
+    def _close(self, left: list[str], outcome: str) -> None:
+        """Only these are open from now on. The others are counted; those of them that failed by themselves did not succeed."""
+        now_ms = time.time_ns() // 1_000_000
+        for job_id in set(self.open_ids).difference(left):
+            job = self._jobs[job_id]
+            JOBS.add(job.kind, "failed" if job_id in self._batch.failures else outcome)
+            JOB_SECONDS.observe(max(0, now_ms - job.create_ms) / 1000, job.kind)
+        self.open_ids = left
 
     async def _commit(
         self, work: Callable[[Transaction], list[str]], direction: str, step: str, *, ends: bool = False
