@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, bindparam, text
+from sqlalchemy import bindparam, text
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from opencph.store.database import Database, Query, StoreBusyError, StoreError, Transaction, command, open_database, scalar
@@ -76,8 +76,7 @@ def revision_of(source: Database | Transaction) -> str | None:
 
 def is_current(database: Database) -> bool:
     """Whether the database has the tables of this version, or of a newer one. Raises StoreError."""
-    has_version = database.row(_HAS_VERSION_TABLE[database.dialect])
-    return bool(has_version) and (database.row(_VERSION) or "") >= HEAD
+    return (revision_of(database) or "") >= HEAD
 
 
 def _create_if_empty(database: Database) -> str:
@@ -90,15 +89,11 @@ def _create_if_empty(database: Database) -> str:
         return HEAD
 
 
-def _indexes(table: Table) -> list[CreateIndex]:
-    return [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
-
-
 def create_tables(tx: Transaction) -> None:
     """Make every table, at HEAD, in a database that has none."""
     made: list[CreateTable | CreateIndex] = []
     for table in metadata.sorted_tables:
-        made += [CreateTable(table), *_indexes(table)]
+        made += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
     if tx.dialect == "postgresql":  # in one round trip: a database may be far away
         from sqlalchemy.dialects import postgresql
 
