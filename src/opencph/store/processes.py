@@ -77,16 +77,7 @@ def register(database: Database, kind: ProcessKind, *, process_id: str | None = 
         for process in tx.rows(_ALL):
             if process.process_id == process_id or is_provably_dead(process.process_id):
                 tx.run(_REMOVE, id=process.process_id)
-        tx.run(
-            _INSERT,
-            process_id=process_id,
-            kind=kind,
-            host_name=socket.gethostname(),
-            pid=os.getpid(),
-            start_ms=now_ms,
-            heartbeat_ms=now_ms,
-            applied_revision=0,
-        )
+        _insert(tx, process_id, kind, now_ms)
     return process_id
 
 
@@ -132,17 +123,21 @@ def try_writing(database: Database) -> None:
     """Write something that is nothing: a row that comes and goes in one transaction. Raises StoreError when it cannot be done."""
     probe = new_process_id("worker")
     with database.write() as tx:
-        tx.run(
-            _INSERT,
-            process_id=probe,
-            kind="worker",
-            host_name=socket.gethostname(),
-            pid=os.getpid(),
-            start_ms=0,
-            heartbeat_ms=0,
-            applied_revision=0,
-        )
+        _insert(tx, probe, "worker", 0)
         tx.run(_REMOVE, id=probe)
+
+
+def _insert(tx: Transaction, process_id: str, kind: ProcessKind, now_ms: int) -> None:
+    tx.run(
+        _INSERT,
+        process_id=process_id,
+        kind=kind,
+        host_name=socket.gethostname(),
+        pid=os.getpid(),
+        start_ms=now_ms,
+        heartbeat_ms=now_ms,
+        applied_revision=0,
+    )
 
 
 def _now_ms() -> int:
