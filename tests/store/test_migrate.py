@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import inspect, text
 
 from opencph.store import migrate as migrate_module
 from opencph.store.database import StoreError, command, open_database
 from opencph.store.migrate import HEAD, migrate, upgrade
 from opencph.store.tables import metadata
-
-if TYPE_CHECKING:
-    from postgresql_cluster import PostgresqlCluster
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database without any table."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/opencph.db"
-    else:
-        cluster: PostgresqlCluster = request.getfixturevalue("postgresql_cluster")
-        url = cluster.create_database(template="template1")
-        yield url
-        cluster.drop_database(url)
-
-
-def _engine(url: str) -> Engine:
-    return create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+from store.conftest import assert_at_head, engine_of, migrate_at_once
 
 
 def _schema(url: str) -> dict[str, Any]:
     """All that the database itself says about its tables."""
-    engine = _engine(url)
+    engine = engine_of(url)
     found: dict[str, Any] = {}
     seen = inspect(engine)
     for table in sorted(seen.get_table_names()):
@@ -67,7 +48,7 @@ def _schema(url: str) -> dict[str, Any]:
 def test_the_revisions_make_the_schema_of_the_tables(empty_url: str) -> None:
     open_database(empty_url).close()
     upgrade(empty_url)
-    engine = _engine(empty_url)
+    engine = engine_of(empty_url)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
@@ -77,7 +58,7 @@ def test_a_database_made_from_nothing_equals_one_made_by_the_revisions(empty_url
     migrate(empty_url)
     made_at_once = _schema(empty_url)
     assert set(metadata.tables) < set(made_at_once)
-    engine = _engine(empty_url)
+    engine = engine_of(empty_url)
     with engine.begin() as connection:
         metadata.drop_all(connection)
         connection.execute(text("DROP TABLE alembic_version"))
@@ -125,18 +106,5 @@ def test_a_database_newer_than_the_code_is_refused_and_left_alone(empty_url: str
 
 
 def test_many_processes_that_start_at_once_migrate_once(empty_url: str) -> None:
-    code = "import sys; from opencph.store.migrate import migrate; sys.stdin.read(1); migrate(sys.argv[1])"
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, empty_url], stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(6)
-    ]
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write(b"\n")
-        process.stdin.flush()
-    for process in started:
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors.decode()
-    engine = _engine(empty_url)
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [HEAD]
-    engine.dispose()
+    migrate_at_once(empty_url, processes=6, timeout=60)
+    assert_at_head(empty_url)

@@ -7,46 +7,36 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Integer, MetaData, Table, create_engine, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, Integer, MetaData, Table, insert, inspect, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.types import BigInteger
 
 from opencph.store import migrate as migrate_module
 from opencph.store.migrate import HEAD, migrate, upgrade
-
-if TYPE_CHECKING:
-    from postgresql_cluster import PostgresqlCluster
+from store.conftest import assert_at_head, engine_of, migrate_at_once
 
 REVISIONS = [f"{number:04}" for number in range(1, int(HEAD) + 1)]
 #: What an old version that is still running may wait for while the new one migrates.
 PATIENCE_SECONDS = 30.0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database without any table."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/opencph.db"
-        with _engine(url).connect() as connection:
+@pytest.fixture
+def empty_url(empty_url: str) -> str:
+    """The same as everywhere, in the way the store opens it: readers and a writer do not keep each other out."""
+    if empty_url.startswith("sqlite"):
+        with _engine(empty_url).connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-        yield url
-    else:
-        cluster: PostgresqlCluster = request.getfixturevalue("postgresql_cluster")
-        url = cluster.create_database(template="template1")
-        yield url
-        cluster.drop_database(url)
+    return empty_url
 
 
 def _engine(url: str) -> Engine:
-    options: dict[str, Any] = {"connect_args": {"timeout": PATIENCE_SECONDS}} if url.startswith("sqlite") else {}
-    return create_engine(url.replace("postgresql://", "postgresql+psycopg://"), **options)
+    return engine_of(url, **({"connect_args": {"timeout": PATIENCE_SECONDS}} if url.startswith("sqlite") else {}))
 
 
 def _columns(url: str) -> dict[tuple[str, str], dict[str, Any]]:
@@ -173,29 +163,13 @@ def test_an_old_version_goes_on_while_the_new_one_migrates_and_after_it(empty_ur
         running.thread.join()
         running.engine.dispose()
     assert running.error is None, running.error
-    engine = _engine(empty_url)
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [HEAD]
-    engine.dispose()
+    assert_at_head(empty_url)
 
 
 def test_many_processes_that_start_on_an_older_database_migrate_it_once(empty_url: str) -> None:
     upgrade(empty_url, REVISIONS[0])
-    code = "import sys; from opencph.store.migrate import migrate; sys.stdin.read(1); migrate(sys.argv[1])"
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, empty_url], stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)
-    ]
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write(b"\n")
-        process.stdin.flush()
-    for process in started:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors.decode()
-    engine = _engine(empty_url)
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [HEAD]
-    engine.dispose()
+    migrate_at_once(empty_url, processes=4, timeout=120)
+    assert_at_head(empty_url)
 
 
 @pytest.mark.parametrize("command", ["up", "api", "worker", "gateway"])
