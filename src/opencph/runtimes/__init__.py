@@ -42,7 +42,7 @@ class PhoneSpec(msgspec.Struct, frozen=True, kw_only=True):
     dpi: int
     listen_ports: tuple[int, ...]  # declared application ports, adb not included
     properties: dict[str, str]  # the API's `property` keys, values as text
-    shares: dict[str, str] = {}  # shared file systems: path in the phone -> directory of the machine
+    shares: dict[str, str] = {}  # shared file systems: name below /mnt/sfs_turbo -> directory of the machine
 
 
 class GenerationSpec(msgspec.Struct, frozen=True, kw_only=True):
