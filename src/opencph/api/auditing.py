@@ -79,30 +79,30 @@ def audited(route: Route, call: Call) -> Result:
             count_call(call.fleet.database, call.caller.user_id, route.operation, limit)
         result = route.handler(replace(call, fleet=replace(call.fleet, database=database)))
     except Exception as error:
-        _note(call, database.recorded, _ended(entry, route, error))
+        note(call.fleet.database, _ended(entry, route, error), again=database.recorded)
         raise
     ended = _as_answered(entry, result)
     if ended != entry or not database.recorded:
-        _note(call, database.recorded, ended)
+        note(call.fleet.database, ended, again=database.recorded)
     return result
 
 
 def refused(route: Route, call: Call, error: CphError) -> None:
     """Put on record that a call was refused before its handler was asked."""
-    _note(call, False, _ended(_entry(route, call), route, error))
+    note(call.fleet.database, _ended(_entry(route, call), route, error))
 
 
-def _note(call: Call, recorded: bool, entry: audit.Entry) -> None:
-    """Write the record, or write it again. What was answered stays answered when that fails."""
+def note(database: Database, entry: audit.Entry, *, again: bool = False) -> None:
+    """Write the record in a transaction of its own, or write it again. What was answered stays answered when that fails."""
     try:
-        with call.fleet.database.write() as tx:
-            (audit.amend if recorded else audit.record)(tx, entry)
+        with database.write() as tx:
+            (audit.amend if again else audit.record)(tx, entry)
     except StoreError as error:
-        _logger.error("a call is not in the audit record", request_id=call.request_id, **_said(entry), cause=str(error))
+        _logger.error("a call is not in the audit record", **_said(entry), cause=str(error))
 
 
 def _said(entry: audit.Entry) -> dict[str, str | int]:
-    names = ("user_name", "project_id", "operation", "resources", "status", "error_code")
+    names = ("request_id", "user_name", "project_id", "operation", "resources", "status", "error_code")
     return {name: getattr(entry, name) for name in names}
 
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote
 
 import structlog
 
-from opencph.api import object_bodies, object_headers
+from opencph.api import auditing, object_bodies, object_headers
 from opencph.api.bodies import ClientGoneError, Receive
 from opencph.fleet import Fleet
 from opencph.iam import audit
@@ -148,11 +148,7 @@ class ObjectApi:
             *(time.time_ns() // 1_000_000, request_id, audit.API, who.user_id, who.user_name, "", operation, action, named),
             *(status, code, message[: audit.MESSAGE_MAX_CHARACTERS]),
         )
-        try:
-            with self.fleet.database.write() as tx:
-                audit.record(tx, entry)
-        except StoreError as error:
-            _logger.error("a call is not in the audit record", request_id=request_id, operation=operation, cause=str(error))
+        auditing.note(self.fleet.database, entry)
 
     def _authenticate(self, request: ObjectRequest) -> tuple[Account, str]:
         try:
