@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
-
 from opencph.api.call import NO_CONTENT, Call, Result
 from opencph.neighbours import bandwidths, eip
 from opencph.neighbours.paging import page, text_filter
@@ -22,8 +20,7 @@ def create_publicip(call: Call) -> Result:
 
 def list_publicips(call: Call) -> Result:
     """GET /v1/{project_id}/publicips."""
-    given = parse_qs(call.raw_query.decode("latin-1"))
-    filters = {name: given[name] for name in FILTERS if name in given}
+    filters = {name: values for name in FILTERS if (values := call.values(name))}
     return eip.list_publicips(call.fleet, call.caller, page(call.query, network_error, BAD_EIP), filters)
 
 
