@@ -83,7 +83,7 @@ class Histogram(Family):
         self.bounds = bounds
 
     def row(self, *labels: str) -> list[float]:
-        """The value of a set of labels, to be written to by `record`."""
+        """The value of a set of labels, to be written to by `observe`."""
         found = self.values.get(labels)
         if not isinstance(found, list):
             with _lock:

@@ -32,9 +32,7 @@ def update_server_name(body: bytes) -> UpdateServerNameRequest:
 
 def restart_cloud_phone_server(body: bytes) -> RestartCloudPhoneServerRequest:
     """Decode and check the body of RestartCloudPhoneServer."""
-    server_ids = Fields(json_object(body)).texts("server_ids", "CPS.0094", empty="CPS.0095")
-    _check_number(len(server_ids), "server_ids", SERVERS_PER_RESTART)
-    return RestartCloudPhoneServerRequest(server_ids=tuple(server_ids))
+    return RestartCloudPhoneServerRequest(server_ids=server_ids_of(Fields(json_object(body)), SERVERS_PER_RESTART))
 
 
 def update_keypair(body: bytes) -> UpdateKeypairRequest:
@@ -68,6 +66,13 @@ def change_cloud_phone_server_model(body: bytes) -> ChangeCloudPhoneServerModelR
         phone_model_name=phone_model_name,
         is_auto_pay=is_auto_pay,
     )
+
+
+def server_ids_of(fields: Fields, most: int) -> tuple[str, ...]:
+    """The mandatory `server_ids` of a batch. Raises CPS.0094, CPS.0095 and, for more than `most`, CPS.0096."""
+    server_ids = fields.texts("server_ids", "CPS.0094", empty="CPS.0095")
+    _check_number(len(server_ids), "server_ids", most)
+    return tuple(server_ids)
 
 
 def _check_number(number: int, field: str, most: int) -> None:

@@ -10,6 +10,7 @@ from opencph.wire.command_checks import PACKAGE, object_name
 from opencph.wire.errors import CphError, shown
 from opencph.wire.object_names import ObjectName
 from opencph.wire.query_checks import limit_of, page_of
+from opencph.wire.server_action_checks import server_ids_of
 from opencph.wire.shares import (
     DeleteShareAppsRequest,
     DeleteShareFilesRequest,
@@ -35,22 +36,22 @@ def push_share_apps(body: bytes) -> PushShareAppsRequest:
     package = _package(fields)
     pre_install = fields.choice("pre_install_app", "CPS.0173", (0, 1)) if fields.given("pre_install_app") else 0
     name = _archive(fields)
-    servers = _servers(fields, PUSH_SERVERS)
+    servers = server_ids_of(fields, PUSH_SERVERS)
     return PushShareAppsRequest(package_name=package, pre_install_app=pre_install, object=name, server_ids=servers)
 
 
 def delete_share_apps(body: bytes) -> DeleteShareAppsRequest:
     """Decode and check the body of DeleteShareApps."""
     fields = Fields(json_object(body))
-    return DeleteShareAppsRequest(package_name=_package(fields), server_ids=_servers(fields, SERVERS))
+    return DeleteShareAppsRequest(package_name=_package(fields), server_ids=server_ids_of(fields, SERVERS))
 
 
 def push_share_files(body: bytes) -> PushShareFilesRequest | DeleteShareFilesRequest:
     """Decode and check the body of PushShareFiles or DeleteShareFiles: `file_paths` makes it the latter."""
     fields = Fields(json_object(body))
     if not fields.given("file_paths"):
-        return PushShareFilesRequest(object=_archive(fields), server_ids=_servers(fields, PUSH_SERVERS))
-    servers = _servers(fields, SERVERS)
+        return PushShareFilesRequest(object=_archive(fields), server_ids=server_ids_of(fields, PUSH_SERVERS))
+    servers = server_ids_of(fields, SERVERS)
     paths = fields.texts("file_paths", "CPS.0155", empty="CPS.0155")
     if len(paths) > PATHS_MAX:
         raise CphError("CPS.0155", f"file_paths has {len(paths)} paths: at most {PATHS_MAX}")
@@ -95,10 +96,3 @@ def _archive(fields: Fields) -> ObjectName:
     if not name.key.endswith(".tar"):
         raise CphError("CPS.0135", f"object_path {shown(name.key)} must name a tar archive (.tar)")
     return name
-
-
-def _servers(fields: Fields, most: int) -> tuple[str, ...]:
-    server_ids = tuple(fields.texts("server_ids", "CPS.0094", empty="CPS.0095"))
-    if len(server_ids) > most:
-        raise CphError("CPS.0096", f"server_ids has {len(server_ids)} servers: at most {most} per call")
-    return server_ids

@@ -8,6 +8,7 @@ import msgspec
 
 from opencph.wire.checks import Fields, json_object
 from opencph.wire.errors import CphError
+from opencph.wire.server_action_checks import server_ids_of
 from opencph.wire.server_actions import ServerJobsResponse
 
 SERVERS_PER_CALL = 20
@@ -58,7 +59,4 @@ def detach_share_filesystem(body: bytes) -> DetachShareFilesystemRequest:
 def _common(fields: Fields) -> tuple[str, str, tuple[str, ...]]:
     kind = fields.word("type", "CPS.0116", TYPES)
     share_id = fields.text("id", "CPS.0086", pattern=_ID, rule="must be 1 to 64 letters, digits, _ and -")
-    server_ids = fields.texts("server_ids", "CPS.0094", empty="CPS.0095")
-    if len(server_ids) > SERVERS_PER_CALL:
-        raise CphError("CPS.0096", f"server_ids has {len(server_ids)} servers: at most {SERVERS_PER_CALL} per call")
-    return kind, share_id, tuple(server_ids)
+    return kind, share_id, server_ids_of(fields, SERVERS_PER_CALL)
