@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from api.edge_client import World
@@ -37,14 +34,6 @@ BOMBS = {
     "a comment": b'{"a":1}/*x*/',
     "control characters": b'{"a":"\x01\x02\n"}',
 }
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    data: Path = tmp_path_factory.mktemp("world")
-    made = World(data, f"sqlite:///{data / 'opencph.db'}")
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("name", BOMBS)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -35,14 +34,6 @@ class Noting(dict[str, str]):
     def __getitem__(self, name: str) -> str:
         self.used.add(name)
         return super().__getitem__(name)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    data: Path = tmp_path_factory.mktemp("world")
-    made = World(data, f"sqlite:///{data / 'opencph.db'}")
-    yield made
-    made.close()
 
 
 def sent(route: Route, ids: Mapping[str, str], project_id: str) -> tuple[str, Any, str]:

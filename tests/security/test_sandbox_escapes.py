@@ -64,14 +64,7 @@ def test_no_path_of_proc_leads_out(home: Path) -> None:
     async def main() -> None:
         for number, non_root in enumerate(USERS):
             async with phone_of(home / f"p{number}", properties={"ro.com.cph.non_root": non_root}) as (_, adb):
-                for root in (
-                    "/proc/self/root",
-                    "/proc/1/root",
-                    "/proc/1/cwd",
-                    "/proc/self/cwd/..",
-                    "/proc/self/fd/0/..",
-                    "/proc/thread-self/root",
-                ):
+                for root in ROOTS:
                     for path in (f"{root}{home}/secret", f"{root}/../../..{home}/secret", f"{root}/root/.bashrc"):
                         assert (await adb.shell(f"cat {path}")).stdout == b"", path
                         with pytest.raises(AdbError):

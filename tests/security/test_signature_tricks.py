@@ -7,9 +7,7 @@ import hmac
 import re
 import time
 from base64 import b64encode
-from collections.abc import Iterator
 from email.utils import formatdate
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -24,14 +22,6 @@ from opencph.wire.object_signatures import ObjectRequest
 from opencph.wire.signatures import SignatureError, SigningKey, sign
 
 NOW = 1_795_000_000
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    data: Path = tmp_path_factory.mktemp("world")
-    made = World(data, f"sqlite:///{data / 'opencph.db'}")
-    yield made
-    made.close()
 
 
 class Signer:
