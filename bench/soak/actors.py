@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcph import v1 as sdk
 
+from bench.openssh import free_port
 from bench.soak.record import Record
 from opencph.testing import RunningCph, change, purchase
 
@@ -62,37 +64,12 @@ class World:
             time.sleep(POLL_SECONDS)
 
 
-class Actor:
-    """One client."""
+class User:
+    """One user with a client of the SDK: what most actors do."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World) -> None:
         self.world, self.record = world, world.record
-        self.name = f"{type(self).__name__.lower()}-{number}"
-        self.random = random.Random(self.name)
         self.cph = world.client()
-
-    def run(self) -> None:
-        """Act until the time is up."""
-        try:
-            self.begin()
-            while self.world.running:
-                self.act()
-        except Exception:
-            self.record.broken(self.name)
-        finally:
-            self.end()
-
-    def begin(self) -> None:
-        """Once, before the first `act`."""
-
-    def act(self) -> None:
-        """One round."""
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """Once, after the last."""
-
-    # --- what most of them do ---
 
     def server(self, server_id: str) -> Any:
         return self.cph.show_cloud_phone_server_detail(sdk.ShowCloudPhoneServerDetailRequest(server_id=server_id))
@@ -166,6 +143,36 @@ class Actor:
     def access(self, phone_id: str, name: str) -> Any:
         infos = self.cph.show_cloud_phone_detail(sdk.ShowCloudPhoneDetailRequest(phone_id=phone_id)).access_infos
         return next(info for info in infos if info.type == name)
+
+
+class Actor(User, ABC):
+    """A user who does the same again and again."""
+
+    def __init__(self, world: World, number: int) -> None:
+        super().__init__(world)
+        self.name = f"{type(self).__name__.lower()}-{number}"
+        self.random = random.Random(self.name)
+
+    def run(self) -> None:
+        """Act until the time is up."""
+        try:
+            self.begin()
+            while self.world.running:
+                self.act()
+        except Exception:
+            self.record.broken(self.name)
+        finally:
+            self.end()
+
+    def begin(self) -> None:
+        """Once, before the first `act`."""
+
+    @abstractmethod
+    def act(self) -> None:
+        """One round."""
+
+    def end(self) -> None:
+        """Once, after the last."""
 
 
 class Trader(Actor):
@@ -380,10 +387,3 @@ CAST: tuple[tuple[type[Actor], int], ...] = (
 def missing_tools() -> list[str]:
     """The programs that are needed and are not there."""
     return [name for name in ("adb", "ssh") if shutil.which(name) is None]
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

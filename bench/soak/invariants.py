@@ -14,7 +14,8 @@ import psutil
 from huaweicloudsdkcph.v1 import DeleteCloudPhoneServerRequest
 from sqlalchemy import func, select
 
-from bench.soak.actors import KEPT, Actor, World, free_port
+from bench.openssh import free_port
+from bench.soak.actors import KEPT, User, World
 from opencph.store import tables
 from opencph.store.database import Query, open_database, scalar
 
@@ -87,7 +88,7 @@ class Look:
 
     def emptied(self) -> None:
         """Every server is deleted: nothing of any is left."""
-        client = Actor(self.world, 0)
+        client = User(self.world)
         server_ids = [one.server_id for one in self.database.rows(_SERVERS)]
         if server_ids:
             answer = client.cph.delete_cloud_phone_server(DeleteCloudPhoneServerRequest(body={"server_ids": server_ids}))
@@ -128,7 +129,7 @@ class Look:
     def _kept(self) -> None:
         """The files that were pushed last are what was pushed."""
         environment = {"ANDROID_ADB_SERVER_PORT": str(free_port()), "PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": "/tmp"}
-        client = Actor(self.world, 0)
+        client = User(self.world)
         back = Path(self.world.directory / "kept.back")
         try:
             for phone_id, digest in self.world.kept.items():

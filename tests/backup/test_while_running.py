@@ -17,7 +17,7 @@ from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkcph import v1 as sdk
 
 from backup.running import Installations, get, token_of
-from bench.soak.actors import KEPT, Actor, Commander, Trader, World, missing_tools
+from bench.soak.actors import KEPT, Commander, Trader, User, World, missing_tools
 from bench.soak.invariants import Look
 from bench.soak.record import Record
 from opencph.adb.client import connect
@@ -30,7 +30,7 @@ PATHS = (
 )
 
 
-class Owner(Actor):
+class Owner(User):
     """The user whose servers are looked at before and after."""
 
     def push(self, phone_id: str, data: bytes) -> None:
@@ -78,7 +78,7 @@ def test_what_is_restored_is_what_was(
 
     cph = installations.start("old", old_url)
     world = World(cph, Record(), directory, 120.0)
-    owner = Owner(world, 0)
+    owner = Owner(world)
     token = token_of(cph)
     kept, doomed = owner.buy("kept"), owner.buy("doomed")
     for server_id in (kept, doomed):
@@ -126,7 +126,7 @@ def test_what_is_restored_is_what_was(
 
     cph = installations.start("new", new_url)
     world = World(cph, record := Record(), directory, 120.0)
-    new_owner = Owner(world, 0)
+    new_owner = Owner(world)
     world.kept = owner.world.kept
     look = Look(world, new_url or f"sqlite:///{directory}/new/opencph.db")
     try:
@@ -156,5 +156,5 @@ def wrong(record: Record) -> list[str]:
     return [one for one in record.unexpected if not re.search(r"\(phone_command\).*not in running status", one)]
 
 
-def phones_of(owner: Actor, *server_ids: str) -> set[str]:
+def phones_of(owner: User, *server_ids: str) -> set[str]:
     return {str(phone.phone_id) for server_id in server_ids for phone in owner.phones(server_id)}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backup.running import Installations, get, token_of
-from bench.soak.actors import KEPT, Actor, World
+from bench.soak.actors import KEPT, User, World
 from bench.soak.record import Record
 from opencph.adb.client import connect
 from opencph.testing import RunningCph, own_network
@@ -51,9 +51,9 @@ def phone_file(ip: str, contents: bytes | None = None) -> bytes:
     return asyncio.run(main())
 
 
-def actor_of(cph: RunningCph, directory: Path) -> Actor:
+def actor_of(cph: RunningCph, directory: Path) -> User:
     """A user of the installation."""
-    return Actor(World(cph, Record(), directory, 60.0), 0)
+    return User(World(cph, Record(), directory, 60.0))
 
 
 def populate(cph: RunningCph, directory: Path) -> dict[str, Any]:
