@@ -19,7 +19,7 @@ from botocore.config import Config
 from huaweicloudsdkcph.v1 import InstallApkRequest, ListCloudPhonesRequest, PushFileRequest
 
 from bench.client import Client
-from bench.starting import processes_of
+from bench.starting import held, processes_of
 from bench.table import Row
 from opencph.testing import RunningCph, opencph_up
 
@@ -108,25 +108,18 @@ def grown(cph: RunningCph, work: Callable[[], object]) -> tuple[int, float]:
     before = {}
     for process in processes_of(cph.process.pid, str(cph.data)):
         Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # the highest begins at what is held now
-        before[process.pid] = _held(process.pid, "VmRSS")
+        before[process.pid] = held(process.pid, "VmRSS")
     begun = time.monotonic()
     work()
     taken = time.monotonic() - begun
     found = {}
-    for pid, held in before.items():
+    for pid, then in before.items():
         with suppress(FileNotFoundError, ProcessLookupError):
-            found[pid] = _held(pid, "VmHWM") - held
+            found[pid] = held(pid, "VmHWM") - then
     for pid in sorted(found, key=found.__getitem__)[-2:]:
         words = " ".join(psutil.Process(pid).cmdline()[1:5])
         print(f"  process {pid} ({words}) grew by {found[pid] / MIB:.1f} MiB", file=sys.stderr)
     return max(found.values()), taken
-
-
-def _held(pid: int, name: str) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) << 10
-    raise ProcessLookupError(pid)
 
 
 def _push(client: Client, phone_id: str, key: str) -> None:

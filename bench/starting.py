@@ -47,6 +47,14 @@ def pss(processes: list[psutil.Process]) -> int:
     return total
 
 
+def held(pid: int, name: str) -> int:
+    """Bytes that a process holds, counted as VmRSS, VmHWM or RssAnon of /proc/PID/status are. Raises OSError when it is gone."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) << 10
+    raise ProcessLookupError(pid)
+
+
 def ready_postgresql(_: argparse.Namespace) -> list[Row]:
     """The same on an empty database of a PostgreSQL of our own, beside SQLite, in turns."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

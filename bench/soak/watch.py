@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import psutil
 
+from bench.starting import held
+
 SAMPLE_SECONDS = 2.0
 WARM_UP = 1 / 3  # of the time: caches fill, pools grow
 #: what a line may rise from the end of the warm-up to the end of the soak
@@ -42,7 +44,7 @@ class Watch(threading.Thread):
             at = time.monotonic()
             for name, process in self._processes():
                 try:
-                    self.samples[name].append(Sample(at, anonymous(process.pid), process.num_fds()))
+                    self.samples[name].append(Sample(at, held(process.pid, "RssAnon"), process.num_fds()))
                 except (OSError, psutil.Error):
                     continue
 
@@ -84,14 +86,6 @@ class Watch(threading.Thread):
             if descriptors > DESCRIPTORS_MORE:
                 grew.append(f"descriptors of {name}: {descriptors:+.1f} since the warm-up")
         return lines, grew
-
-
-def anonymous(pid: int) -> int:
-    """Bytes of memory that a process has of its own. Raises OSError."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise ProcessLookupError(pid)
 
 
 def rise(points: list[tuple[float, float]]) -> float:
