@@ -7,7 +7,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 import psutil
 
+from bench.adb_program import adb_program, noise, timed
 from bench.client import Client
 from bench.phones import _ips
 from bench.starting import pss
@@ -34,7 +34,6 @@ PICTURES, PICTURE_SECONDS_MAX = 30, 0.030
 LARGE_BYTES = 4 * GIB + (64 << 20)
 GROWTH_BYTES_MAX = 8 << 20
 CALLS_MIN, DELAY_SECONDS_MAX = 200, 0.010
-BLOCK_BYTES = 1 << 20
 
 
 class Phone(NamedTuple):
@@ -45,25 +44,6 @@ class Phone(NamedTuple):
     port: int
     directory: Path
     adb: Callable[..., bytes]
-
-
-@contextmanager
-def adb_program() -> Iterator[Callable[..., bytes]]:
-    """The machine's adb with a server of its own: called with its arguments, returns its output."""
-    program = shutil.which("adb")
-    if program is None:
-        raise RuntimeError("no adb program: sudo apt-get install adb")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        environment = {**os.environ, "ANDROID_ADB_SERVER_PORT": str(probe.getsockname()[1])}
-
-    def adb(*words: str) -> bytes:
-        return subprocess.run([program, *words], check=True, env=environment, capture_output=True).stdout
-
-    try:
-        yield adb
-    finally:
-        subprocess.run([program, "kill-server"], check=False, env=environment, capture_output=True)
 
 
 @contextmanager
@@ -82,32 +62,19 @@ def _handset(disk_bytes: int) -> Iterator[Phone]:
                 process.send_signal(signal.SIGTERM)
 
 
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.monotonic()
-    work()
-    return time.monotonic() - begun
-
-
-def _noise(path: Path, size: int) -> None:
-    block = os.urandom(BLOCK_BYTES)
-    with path.open("wb") as file:
-        for _ in range(size // BLOCK_BYTES):
-            file.write(block)
-
-
 def daily(_: argparse.Namespace) -> list[Row]:
     """`adb shell true`, `adb push` and `adb pull` of 1 GiB, a picture after every change."""
     with _handset(4 * GIB) as phone:
         phone.adb("shell", "true")
-        shells = [_timed(lambda: phone.adb("shell", "true")) for _ in range(SHELLS)]
-        reference = [_timed(lambda: phone.adb("version")) for _ in range(SHELLS)]
+        shells = [timed(lambda: phone.adb("shell", "true")) for _ in range(SHELLS)]
+        reference = [timed(lambda: phone.adb("version")) for _ in range(SHELLS)]
         here, back = phone.directory.parent / "here", phone.directory.parent / "back"
-        _noise(here, GIB)
+        noise(here, GIB)
         pushes, pulls, copies = [], [], []
         for _round in range(ROUNDS):
-            copies.append(GIB / _timed(lambda: shutil.copyfile(here, back)))
-            pushes.append(GIB / _timed(lambda: phone.adb("push", str(here), "/data/local/tmp/file")))
-            pulls.append(GIB / _timed(lambda: phone.adb("pull", "/data/local/tmp/file", str(back))))
+            copies.append(GIB / timed(lambda: shutil.copyfile(here, back)))
+            pushes.append(GIB / timed(lambda: phone.adb("push", str(here), "/data/local/tmp/file")))
+            pulls.append(GIB / timed(lambda: phone.adb("pull", "/data/local/tmp/file", str(back))))
         pictures = asyncio.run(_pictures(phone))
     copy = median(copies)
     return [
@@ -180,7 +147,7 @@ def large(_: argparse.Namespace) -> list[Row]:
 
         for name, work in (("push", push), ("pull", pull)):
             before = pss([psutil.Process(phone.process)])
-            taken = _timed(work)
+            taken = timed(work)
             grown = pss([psutil.Process(phone.process)]) - before
             rows.append(
                 Row(
@@ -219,7 +186,7 @@ def neighbours(_: argparse.Namespace) -> list[Row]:
             buyer.wait_for_server(server_id)
         quiet, beside, elsewhere = *_ips(cph, mine)[:2], _ips(cph, other)[0]
         file = Path(directory, "file")
-        _noise(file, GIB)
+        noise(file, GIB)
 
         def push(ip: str) -> None:
             adb("connect", f"{ip}:5555")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from huaweicloudsdkcph.v1 import RestartCloudPhoneRequest
 
+from bench.adb_program import adb_program, noise, timed
 from bench.client import RUNNING, Client
 from bench.starting import processes_of, pss
 from bench.table import Row, median, seconds
@@ -70,12 +68,6 @@ def _ips(cph: RunningCph, server_id: str | None = None) -> list[str]:
     return [ip for (ip,) in rows]
 
 
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.monotonic()
-    work()
-    return time.monotonic() - begun
-
-
 def buy_and_change(_: argparse.Namespace) -> list[Row]:
     """Buy a server of 60 phones, then change it, several times."""
     bought, changed, reference = [], [], []
@@ -88,7 +80,7 @@ def buy_and_change(_: argparse.Namespace) -> list[Row]:
             client.wait_for_server(server_id)
             _all_answer(_ips(cph, server_id))
             buy = time.monotonic() - begun
-            change = _timed(lambda server_id=server_id: client.wait_for_job(client.change(server_id)))  # type: ignore[misc]
+            change = timed(lambda server_id=server_id: client.wait_for_job(client.change(server_id)))  # type: ignore[misc]
             if number:  # the first warms up
                 reference.append(forks)
                 bought.append(buy)
@@ -199,33 +191,18 @@ def memory(options: argparse.Namespace) -> list[Row]:
 
 def push(_: argparse.Namespace) -> list[Row]:
     """`adb push` of 1 GiB with the machine's adb; the reference is a plain copy of the same file."""
-    adb = shutil.which("adb")
-    if adb is None:
-        raise RuntimeError("no adb program: sudo apt-get install adb")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        environment = {**os.environ, "ANDROID_ADB_SERVER_PORT": str(probe.getsockname()[1])}
     rates, copies = [], []
-    with opencph_up() as cph, tempfile.TemporaryDirectory(dir="/tmp") as directory:
+    with opencph_up() as cph, tempfile.TemporaryDirectory(dir="/tmp") as directory, adb_program() as adb:
         client = Client(cph.credentials)
         (server_id,) = client.buy("push")
         client.wait_for_server(server_id)
         serial = f"{_ips(cph, server_id)[0]}:5555"
         file, copy = Path(directory) / "file", Path(directory) / "copy"
-        with file.open("wb") as out:
-            block = os.urandom(1 << 20)
-            for _number in range(PUSH_BYTES >> 20):
-                out.write(block)
-        try:
-            subprocess.run([adb, "connect", serial], check=True, env=environment, stdout=subprocess.DEVNULL)
-            for _round in range(3):
-                copies.append(PUSH_BYTES / _timed(lambda: shutil.copyfile(file, copy)))
-                command = [adb, "-s", serial, "push", str(file), "/data/local/tmp/file"]
-                rates.append(
-                    PUSH_BYTES / _timed(lambda: subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL))  # noqa: B023
-                )
-        finally:
-            subprocess.run([adb, "kill-server"], check=False, env=environment)
+        noise(file, PUSH_BYTES)
+        adb("connect", serial)
+        for _round in range(3):
+            copies.append(PUSH_BYTES / timed(lambda: shutil.copyfile(file, copy)))
+            rates.append(PUSH_BYTES / timed(lambda: adb("-s", serial, "push", str(file), "/data/local/tmp/file")))
     rate, base = median(rates), median(copies)
     return [
         Row(

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import socket
 import sqlite3
-import subprocess
 import tempfile
 import threading
 import time
@@ -19,8 +17,9 @@ from pathlib import Path
 import asyncssh
 import psutil
 
+from bench.adb_program import adb_program, timed
 from bench.client import Client
-from bench.openssh import free_port, ssh_tunnel, sshd
+from bench.openssh import ssh_tunnel, sshd
 from bench.table import Row, median
 from opencph.sockets import do_not_pace
 from opencph.testing import RunningCph, opencph_up
@@ -329,11 +328,7 @@ def idle(_: argparse.Namespace) -> list[Row]:
 
 def push_ways(_: argparse.Namespace) -> list[Row]:
     """`adb push` through a tunnel, beside the same push through OpenSSH's own server, and straight to the phone."""
-    adb = shutil.which("adb")
-    if adb is None:
-        raise RuntimeError("no adb program: sudo apt-get install adb")
-    environment = {**os.environ, "ANDROID_ADB_SERVER_PORT": str(free_port())}
-    with _server() as server, tempfile.TemporaryDirectory(dir="/tmp") as place, ExitStack() as stack:
+    with _server() as server, tempfile.TemporaryDirectory(dir="/tmp") as place, adb_program() as adb, ExitStack() as stack:
         directory = Path(place)
         server.bandwidth(None)
         file = directory / "file"
@@ -345,21 +340,14 @@ def push_ways(_: argparse.Namespace) -> list[Row]:
         theirs = stack.enter_context(ssh_tunnel(directory, key, "root", ("127.0.0.1", sshd_port), target, CIPHERS[0]))
         plain = stack.enter_context(ssh_tunnel(directory, key, "root", ("127.0.0.1", plain_port), target, CIPHERS[0]))
 
-        def run(*arguments: str) -> float:
-            begun = time.monotonic()
-            subprocess.run([adb or "adb", *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
-            return time.monotonic() - begun
-
         serials = target, *(f"{ip}:{port}" for ip, port in (ours, theirs, plain))
         rates: tuple[list[float], ...] = [], [], [], []
-        try:
-            for serial in serials:
-                run("connect", serial)
-            for _round in range(ROUNDS):
-                for serial, found in zip(serials, rates, strict=True):
-                    found.append(PUSH_BYTES / run("-s", serial, "push", str(file), "/data/local/tmp/file"))
-        finally:
-            subprocess.run([adb, "kill-server"], check=False, env=environment)
+        for serial in serials:
+            adb("connect", serial)
+        for _round in range(ROUNDS):
+            for serial, found in zip(serials, rates, strict=True):
+                taken = timed(lambda serial=serial: adb("-s", serial, "push", str(file), "/data/local/tmp/file"))  # type: ignore[misc]
+                found.append(PUSH_BYTES / taken)
     direct, through, through_sshd, through_plain = rates
     ratio = median([a / b for a, b in zip(through, through_sshd, strict=True)])
     return [
