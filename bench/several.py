@@ -16,20 +16,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcph.v1 import (
     CphClient,
-    CreateNet2CloudPhoneServerRequest,
     ListCloudPhonesRequest,
     ShowCloudPhoneDetailRequest,
     ShowCloudPhoneServerDetailRequest,
 )
 
+from bench.client import Client
 from bench.table import Row, median, seconds
 from opencph.fleet.adb_check import silent_phones
 from opencph.handset.control import HOST_LOCK
 from opencph.handset.host import lock_holder
-from opencph.testing import RunningCph, opencph_up, own_network, purchase, start_up
+from opencph.testing import RunningCph, opencph_up, own_network, start_up
 
 ROUNDS = 3
 TAKEOVER_SECONDS_MAX = 10.0
@@ -72,18 +71,18 @@ def _takeover(number: signal.Signals | None) -> float:
 
         api, first, second = start("api"), start("worker"), start("worker")
         start("gateway")
-        client = _client(api)
-        _until_normal(client, _buy(client, api, "warm"))
+        buyer = Client(api.credentials)
+        _until_normal(buyer.sdk, *buyer.buy("warm"))
         # only the first of the two works when it dies
         os.kill(second.process.pid, signal.SIGSTOP)
         begun = time.monotonic()
-        server_id = _buy(client, api, "taken")
+        (server_id,) = buyer.buy("taken")
         if number is not None:
             _until(lambda: _has_home(data, 2), "the second server is being made")
             os.kill(first.process.pid, number)
             begun = time.monotonic()
         os.kill(second.process.pid, signal.SIGCONT)
-        _until_normal(client, server_id)
+        _until_normal(buyer.sdk, server_id)
         return time.monotonic() - begun
 
 
@@ -114,8 +113,9 @@ def _harm(number: signal.Signals) -> list[tuple[float, float, float]]:
     """Seconds until a phone reads -7, from its answer on ADB until all read 2, and from the harm until then; of each round."""
     rounds = []
     with opencph_up() as cph:
-        client = _client(cph)
-        server_id = _buy(client, cph, "harmed")
+        buyer = Client(cph.credentials)
+        client = buyer.sdk
+        (server_id,) = buyer.buy("harmed")
         _until_normal(client, server_id)
         first = client.list_cloud_phones(ListCloudPhonesRequest(server_id=server_id, limit=1)).phones[0]
         shown = client.show_cloud_phone_detail(ShowCloudPhoneDetailRequest(phone_id=first.phone_id))
@@ -139,8 +139,9 @@ def _harm(number: signal.Signals) -> list[tuple[float, float, float]]:
 def rolling(_: argparse.Namespace) -> list[Row]:
     """`opencph restart` while clients read without a pause, on kept connections and on new ones."""
     with opencph_up() as cph:
-        client = _client(cph)
-        server_id = _buy(client, cph, "read")
+        buyer = Client(cph.credentials)
+        client = buyer.sdk
+        (server_id,) = buyer.buy("read")
         _until_normal(client, server_id)
         host, _colon, port = cph.endpoint.removeprefix("http://").rpartition(":")
         counts, failed, ending = [0, 0], [], threading.Event()
@@ -181,17 +182,6 @@ def rolling(_: argparse.Namespace) -> list[Row]:
                 not failed,
             )
         ]
-
-
-def _client(cph: RunningCph) -> CphClient:
-    known = cph.credentials
-    keys = BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])
-    return CphClient.new_builder().with_credentials(keys).with_endpoint(cph.endpoint).build()
-
-
-def _buy(client: CphClient, cph: RunningCph, name: str) -> str:
-    request = CreateNet2CloudPhoneServerRequest(body=purchase(cph.credentials, name))
-    return str(client.create_net2_cloud_phone_server(request).server_ids[0])
 
 
 def _until_normal(client: CphClient, server_id: str) -> None:
