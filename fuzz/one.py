@@ -11,10 +11,9 @@ def main() -> None:
     """Instrument ours as it is imported, then fuzz."""
     name = sys.argv.pop(1)
     with atheris.instrument_imports(include=["opencph"]):
-        from fuzz import phone_targets, targets, tunnel_target
+        from fuzz.__main__ import ALL
 
-    found = {**targets.TARGETS, **phone_targets.TARGETS, **tunnel_target.TARGETS}[name]
-    atheris.Setup(sys.argv, found.run)
+    atheris.Setup(sys.argv, ALL[name].run)
     atheris.Fuzz()
 
 
