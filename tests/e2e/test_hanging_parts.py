@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -12,6 +19,7 @@ from huaweicloudsdkcph.v1 import CphClient, CreateNet2CloudPhoneServerRequest, L
 
 from api.vendor_clients import client_of
 from e2e.running import PARTS, Eventually, StartUp, answers, part, server_status
+from opencph.jobs.failpoints import ARMED, REACHED
 from opencph.testing import RunningCph, purchase
 
 #: The least there may be, so that tests are short.
@@ -35,6 +43,11 @@ def restart_one_phone(cph: RunningCph, server_id: str) -> None:
 
 def boots(cph: RunningCph) -> dict[str, str]:
     return {str(path): path.read_text() for path in (cph.data / "builtin").glob("*/phones/*/boots")}
+
+
+def rows(cph: RunningCph, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(f"file:{cph.data}/opencph.db?mode=ro", uri=True)) as connection:
+        return connection.execute(sql).fetchall()
 
 
 def pids(cph: RunningCph) -> dict[str, int]:
@@ -75,3 +88,96 @@ def test_a_part_that_is_frozen_is_replaced_and_no_phone_notices(start: StartUp, 
     eventually(lambda: normal(cph, another), f"work goes on: {words(cph)}")
     assert {path: boots(cph)[path] for path in booted} == booted
     assert cph.stop() == 0
+
+
+def test_an_event_loop_that_does_not_turn_is_found_though_the_process_runs(
+    start: StartUp, eventually: Eventually, directory: Path
+) -> None:
+    """At a failpoint before an effect the worker's event loop goes round in a loop of its own, for up to a minute."""
+    halt = directory / "halt"
+    halt.mkdir()
+    cph = start(hung_seconds=HUNG, failpoint_directory=str(halt))
+    server_id = bought(cph, "spinning")
+    eventually(lambda: normal(cph, server_id), f"the server is normal: {words(cph)}")
+    (halt / ARMED).write_text("restart_phone:power:before")
+    before = pids(cph)
+    restart_one_phone(cph, server_id)
+    eventually((halt / REACHED).exists, f"the worker spins: {words(cph)}")
+    assert psutil.Process(before["worker"]).status() != psutil.STATUS_STOPPED
+    eventually(replaced(cph, "worker", before["worker"]), f"another worker: {words(cph)}")
+    assert said(cph, "the worker hangs")
+    eventually(lambda: rows(cph, "SELECT count(*) FROM jobs WHERE status = 1") == [(0,)], f"the job goes on: {words(cph)}")
+    assert rows(cph, "SELECT status FROM jobs WHERE kind = 'restart_phone'") == [(2,)]
+    assert (halt / REACHED).exists(), "nobody released the first one"
+
+
+def test_a_worker_that_is_frozen_while_it_holds_the_write_lock_of_sqlite_holds_nobody_up_for_ever(
+    start: StartUp, eventually: Eventually, directory: Path
+) -> None:
+    halt = directory / "halt"
+    halt.mkdir()
+    (halt / ARMED).write_text("create_server:serve:after")  # in the transaction of the step
+    cph = start(hung_seconds=HUNG, failpoint_directory=str(halt))
+    before = pids(cph)
+    server_id = bought(cph, "locked")
+    eventually((halt / REACHED).exists, f"the worker is in the middle of a transaction: {words(cph)}")
+    os.kill(before["worker"], signal.SIGSTOP)
+    with (
+        closing(sqlite3.connect(cph.data / "opencph.db", isolation_level=None, timeout=0)) as writer,
+        pytest.raises(sqlite3.OperationalError, match="database is locked"),
+    ):
+        writer.execute("BEGIN IMMEDIATE")
+    eventually(replaced(cph, "worker", before["worker"]), f"another worker: {words(cph)}")
+    eventually(lambda: normal(cph, server_id), f"its job goes on: {words(cph)}")
+    assert rows(cph, "SELECT count(*), count(DISTINCT server_id) FROM generations WHERE state = 'serving'") == [(1, 1)]
+
+
+@pytest.mark.parametrize("first", ["the supervisor", "the parts"])
+def test_nobody_is_ended_when_everything_stands_still_together(start: StartUp, eventually: Eventually, first: str) -> None:
+    """As the machine of a laptop that sleeps. For twice as long as a part may hang; and Ctrl-Z stops `up` alone."""
+    cph = start(hung_seconds="4")
+    before = pids(cph)
+    everybody = [cph.process.pid, *before.values()]
+    if first == "the parts":
+        everybody.reverse()
+    for pid in everybody:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(8)
+    for pid in everybody:
+        os.kill(pid, signal.SIGCONT)
+    cph.process.send_signal(signal.SIGSTOP)
+    time.sleep(6)
+    cph.process.send_signal(signal.SIGCONT)
+    server_id = bought(cph, "awake")
+    eventually(lambda: normal(cph, server_id), f"work goes on: {words(cph)}")
+    for _look in range(6):  # had those seconds counted, it would be over by now
+        assert pids(cph) == before, words(cph)
+        time.sleep(1)
+    assert not said(cph, "hangs")
+
+
+def test_with_0_nobody_is_ended_for_hanging(start: StartUp, eventually: Eventually) -> None:
+    cph = start(hung_seconds="0")
+    before = pids(cph)
+    for pid in before.values():
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(6)
+    assert pids(cph) == before
+    for pid in before.values():
+        os.kill(pid, signal.SIGCONT)
+    server_id = bought(cph, "patient")
+    eventually(lambda: normal(cph, server_id), f"work goes on: {words(cph)}")
+    assert pids(cph) == before and not said(cph, "hangs")
+
+
+def test_after_a_rolling_restart_the_new_parts_are_watched(start: StartUp, eventually: Eventually) -> None:
+    cph = start(hung_seconds=HUNG)
+    old = pids(cph)
+    subprocess.run([sys.executable, "-m", "opencph", "restart", "--data", str(cph.data)], check=True, capture_output=True)
+    eventually(lambda: set(pids(cph).values()).isdisjoint(old.values()), f"all are replaced: {words(cph)}")
+    eventually(lambda: len(psutil.Process(cph.process.pid).children()) == len(PARTS), "the old ones have left")
+    before = pids(cph)
+    os.kill(before["gateway"], signal.SIGSTOP)
+    eventually(lambda: pids(cph).get("gateway", before["gateway"]) != before["gateway"], f"another gateway: {words(cph)}")
+    assert said(cph, "the gateway hangs")
+    eventually(lambda: answers(cph) and len(pids(cph)) == len(PARTS), f"all parts are there: {words(cph)}")
