@@ -7,6 +7,7 @@ import os
 import socket
 import stat as stat_module
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,10 +20,20 @@ if TYPE_CHECKING:
 FEATURES = ("shell_v2", "cmd", "stat_v2", "ls_v2", "fixed_push_mkdir", "sendrecv_v2")
 BANNER = messages.make_banner("host", {}, FEATURES)
 CONNECT = messages.message(CNXN, messages.VERSION, messages.MAX_PAYLOAD, BANNER)
+#: A phone that sends nothing for so long while something is open is asked whether it is there; silent once more, it is given up.
+QUIET_SECONDS = 20.0
+#: How long what is still to be sent may keep a connection that is closed.
+CLOSE_SECONDS = 1.0
+#: A service that no phone has: the refusal is the answer. Its stream has a number that no other gets.
+_ARE_YOU_THERE, _NOBODYS_ID = b"opencph-are-you-there:\0", 0xFFFFFFFF
 
 
 class AdbError(Exception):
     """The phone did not do it. The message says what it answered, or that it did not."""
+
+
+class NobodyListensError(AdbError):
+    """Nobody is where the phone should be, or who was there hung up before the handshake: nothing was asked of the phone."""
 
 
 class ShellResult(NamedTuple):
@@ -89,10 +100,11 @@ class ClientStream:
         self._rest = b""
 
     async def read(self) -> bytes:
-        """The next piece, or empty at the end."""
-        if self.closed and self.received.empty():
-            return b""
-        return await self.received.get() or b""
+        """The next piece, or empty at the end. Raises AdbError when the connection was lost."""
+        data = None if self.closed and self.received.empty() else await self.received.get()
+        if data is None:
+            self._connection.check()
+        return data or b""
 
     async def read_exactly(self, count: int) -> bytes:
         """`count` bytes. Raises AdbError when the stream ends before."""
@@ -114,6 +126,7 @@ class ClientStream:
         limit = self._connection.max_payload
         for start in range(0, len(view), limit):
             if self.closed:
+                self._connection.check()
                 raise AdbError("the phone closed the stream")
             self.okay.clear()
             self._connection.send(WRTE, self.local_id, self.remote_id, view[start : start + limit])
@@ -123,17 +136,25 @@ class ClientStream:
         """End the stream."""
         if not self.closed:
             self.closed = True
-            self._connection.send(CLSE, self.local_id, self.remote_id)
+            self._connection.end(self)
 
 
 class Connection:
-    """A connection to one phone: `async with await connect(ip) as phone: ...`."""
+    """A connection to one phone: `async with await connect(ip) as phone: ...`.
+
+    No call waits for ever: a phone that dies, freezes or is cut off ends them all with AdbError, at the latest two QUIET_SECONDS
+    after its last word. How long a phone that is there may take for a command is for the caller to say.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._streams: dict[int, ClientStream] = {}
         self._next_id = 0
         self._pump: asyncio.Task[None] | None = None
+        self._lost = ""  # why nothing can be asked any more
+        self._heard = 0.0  # when the last message came, in loop seconds
+        self._asked = False  # ... and whether the phone was asked since
+        self._watch: asyncio.TimerHandle | None = None
         self.max_payload = messages.MAX_PAYLOAD
         self.banner = messages.Banner("", {}, frozenset())
 
@@ -144,15 +165,33 @@ class Connection:
         await self.close()
 
     async def close(self) -> None:
-        """Hang up."""
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
-        self._writer.close()
-        await asyncio.gather(self._writer.wait_closed(), return_exceptions=True)
+        """Hang up. What the phone has not taken within CLOSE_SECONDS it does not get."""
+        self._lost = self._lost or "the connection is closed"
+        try:
+            if self._pump is not None:
+                self._pump.cancel()
+                await asyncio.gather(self._pump, return_exceptions=True)
+            self._writer.close()
+            with suppress(OSError):  # TimeoutError, too
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._writer.wait_closed()
+        finally:
+            self._writer.transport.abort()
+
+    def check(self) -> None:
+        """Raises AdbError with the cause when the connection is lost."""
+        if self._lost:
+            raise AdbError(self._lost)
+
+    def end(self, stream: ClientStream) -> None:
+        """Tell the phone that nobody reads or writes a stream any more."""
+        self._streams.pop(stream.local_id, None)
+        self.send(CLSE, stream.local_id, stream.remote_id)
 
     def send(self, command: int, arg0: int, arg1: int, payload: bytes | memoryview = b"") -> None:
-        """One message."""
+        """One message; to a connection that is lost, nothing."""
+        if self._lost:
+            return
         check = messages.checksum(payload) if command in (CNXN, AUTH, OPEN) else 0
         self._writer.write(messages.header(command, arg0, arg1, len(payload), check))
         if payload:
@@ -176,12 +215,32 @@ class Connection:
             offered = True
         self.max_payload = min(head.arg1, messages.MAX_PAYLOAD)
         self.banner = messages.parse_banner(payload)
+        loop = asyncio.get_running_loop()
+        self._heard = loop.time()
+        self._watch = loop.call_later(QUIET_SECONDS, self._look)
         self._pump = asyncio.create_task(self._run())
 
+    def _look(self) -> None:
+        """Has the phone said something lately, if anybody waits for it?"""
+        loop = asyncio.get_running_loop()
+        left = self._heard + QUIET_SECONDS - loop.time()
+        if left <= 0 and self._streams:
+            if self._asked:
+                self._lost = f"the phone says nothing any more: no answer within {QUIET_SECONDS:g} s"
+                self._writer.transport.abort()  # which ends the pump
+                return
+            self.send(OPEN, _NOBODYS_ID, 0, _ARE_YOU_THERE)
+            self._asked = True
+        if left <= 0:
+            self._heard, left = loop.time(), QUIET_SECONDS
+        self._watch = loop.call_later(left, self._look)
+
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 head, payload = await self._receive()
+                self._heard, self._asked = loop.time(), False
                 stream = self._streams.get(head.arg1)
                 if stream is None:
                     continue
@@ -198,9 +257,13 @@ class Connection:
                         self.send(CLSE, stream.local_id, stream.remote_id)
                     stream.received.put_nowait(None)
                     stream.okay.set()
-        except (asyncio.IncompleteReadError, OSError, messages.ProtocolError):
-            pass
+        except (asyncio.IncompleteReadError, OSError):
+            self._lost = self._lost or "the phone hung up"
+        except messages.ProtocolError as error:
+            self._lost = f"the phone does not speak ADB any more: {error}"
         finally:
+            if self._watch is not None:
+                self._watch.cancel()
             for stream in self._streams.values():
                 stream.closed = True
                 stream.received.put_nowait(None)
@@ -208,12 +271,14 @@ class Connection:
 
     async def open(self, service: str) -> ClientStream:
         """Start a service. Raises AdbError when the phone refuses it."""
+        self.check()
         self._next_id += 1
         stream = ClientStream(self, self._next_id)
         self._streams[stream.local_id] = stream
         self.send(OPEN, stream.local_id, 0, service.encode() + b"\0")
         await stream.okay.wait()
         if stream.closed:
+            self.check()
             raise AdbError(f"the phone refuses the service {service.split(':')[0]!r}")
         return stream
 
@@ -301,7 +366,10 @@ def _blocks(data: bytes | Path) -> Iterator[bytes]:
 
 
 async def connect(ip: str, port: int = 5555, timeout: float = 5.0, key: RSAPrivateKey | None = None) -> Connection:
-    """Connect to a phone and exchange CNXN; `timeout` in seconds is for that alone. Raises AdbError with the cause."""
+    """Connect to a phone and exchange CNXN; `timeout` in seconds is for that alone.
+
+    Raises NobodyListensError, or another AdbError, with the cause.
+    """
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(timeout):
@@ -311,9 +379,12 @@ async def connect(ip: str, port: int = 5555, timeout: float = 5.0, key: RSAPriva
             return connection
     except BaseException as error:
         if writer is not None:
-            writer.close()
+            writer.transport.abort()
         if isinstance(error, TimeoutError):
             raise AdbError(f"no ADB answer from {ip}:{port} within {timeout:g} s") from None
-        if isinstance(error, OSError | asyncio.IncompleteReadError | messages.ProtocolError):
+        if isinstance(error, ConnectionError | asyncio.IncompleteReadError):
+            cause = "it hung up at once" if isinstance(error, asyncio.IncompleteReadError) else str(error)
+            raise NobodyListensError(f"{ip}:{port}: {cause}") from None
+        if isinstance(error, OSError | messages.ProtocolError):
             raise AdbError(f"{ip}:{port}: {error}") from None
         raise

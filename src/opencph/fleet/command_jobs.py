@@ -20,9 +20,10 @@ from opencph.fleet import Fleet, archives, command_runs, phone_files
 from opencph.fleet.archives import ArchiveError
 from opencph.fleet.command_payloads import PHONE_COMMAND, PhoneCommandJob
 from opencph.fleet.job_errors import COMMAND_FAILED, job_failed
-from opencph.fleet.phone_reach import Reach, Target, reached
+from opencph.fleet.phone_reach import Reach, Target
 from opencph.jobs import Batch, Job, JobFailedError, JobKind, Step
 from opencph.metrics.families import COMMANDS
+from opencph.runtimes import Runtime
 from opencph.store.database import Transaction
 from opencph.wire.command_checks import install_words
 from opencph.wire.commands import INSTALL, INSTALL_MULTIPLE, PUSH, SHELL, UNINSTALL
@@ -35,9 +36,9 @@ SHELL_SECONDS, INSTALL_SECONDS, PUSH_SECONDS = 60.0, 600.0, 3600.0
 SHELLS_AT_ONCE, TRANSFERS_AT_ONCE = 32, 4
 
 
-def kinds(fleet: Fleet) -> dict[str, JobKind]:
-    """The kind `phone_command`."""
-    work = _Commands(fleet)
+def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
+    """The kind `phone_command`. `runtime` is asked for phones that should run and are not there."""
+    work = _Commands(fleet, runtime)
     steps = (Step("run", effect=work.run), Step("forget", effect=work.forget), Step("finish", commit=_finish))
     return {PHONE_COMMAND: JobKind(name=PHONE_COMMAND, steps=steps, batched=True)}
 
@@ -63,8 +64,8 @@ def shown_output(output: bytes) -> str:
 
 
 class _Commands:
-    def __init__(self, fleet: Fleet) -> None:
-        self.reach = Reach(fleet)
+    def __init__(self, fleet: Fleet, runtime: Runtime) -> None:
+        self.reach = Reach(fleet, runtime)
 
     async def run(self, batch: Batch) -> None:
         groups: dict[tuple[str, str], list[Job]] = {}
@@ -87,7 +88,7 @@ class _Commands:
         """Take the marks of these commands away: their end is recorded, nobody will take them up again. Phones that are down keep
         theirs until they come back."""
         payloads = {job.job_id: msgspec.json.decode(job.payload, type=PhoneCommandJob) for job in batch.jobs}
-        marked = [job for job in batch.jobs if _leaves_marks(payloads[job.job_id])]
+        marked = [job for job in batch.jobs if command_runs.leaves_marks(payloads[job.job_id])]
         await command_runs.forget_in(await self.reach.addresses(marked))
 
     async def _one_command(self, batch: Batch, command: str, content: str, jobs: Sequence[Job]) -> None:
@@ -104,7 +105,7 @@ class _Commands:
 
     async def _shell(self, batch: Batch, content: str, jobs: Sequence[Job]) -> None:
         async def work(job: Job, target: Target) -> None:
-            async with reached(target, COMMAND_FAILED) as phone:
+            async with self.reach.reached(target, COMMAND_FAILED) as phone:
                 done = await command_runs.run_once(phone, job.job_id, job.attempts, content)
             batch.execute_msgs[job.job_id] = shown_output(done.text)
             if done.code:
@@ -114,7 +115,7 @@ class _Commands:
 
     async def _uninstall(self, batch: Batch, content: str, jobs: Sequence[Job]) -> None:
         async def work(job: Job, target: Target) -> None:
-            async with reached(target, COMMAND_FAILED) as phone:
+            async with self.reach.reached(target, COMMAND_FAILED) as phone:
                 await _package_manager(batch, job, phone, f"pm uninstall {content}")
 
         await self.reach.each(batch, jobs, work, at_once=SHELLS_AT_ONCE, seconds=SHELL_SECONDS)
@@ -128,7 +129,7 @@ class _Commands:
             lock = asyncio.Lock()
 
             async def work(job: Job, target: Target) -> None:
-                async with reached(target, COMMAND_FAILED) as phone:
+                async with self.reach.reached(target, COMMAND_FAILED) as phone:
                     await check_room(phone, target, size)
                     async with lock:  # one reader of the file at a time; the phones of a server share a disk anyway
                         await phone_files.check_places(phone, file)
@@ -149,7 +150,7 @@ class _Commands:
             lock = asyncio.Lock()
 
             async def work(job: Job, target: Target) -> None:
-                async with reached(target, COMMAND_FAILED) as phone:
+                async with self.reach.reached(target, COMMAND_FAILED) as phone:
                     line = install_line(job.job_id, flags, sizes, multiple=command == INSTALL_MULTIPLE)
                     if not await command_runs.is_begun(phone, job.job_id):
                         await check_room(phone, target, 2 * sum(sizes))  # the packages, and their copies while they are installed
@@ -178,10 +179,6 @@ async def check_room(phone: Connection, target: Target, size: int) -> None:
     free = int(words[3]) * 1024 if len(words) > 3 and words[3].isdigit() else target.data_volume_gib << 30
     if size > free:
         raise AdbError(f"the phone's disk has {free} bytes left, and {size} are needed")
-
-
-def _leaves_marks(payload: PhoneCommandJob) -> bool:
-    return payload.command != PUSH and not (payload.command == SHELL and command_runs.only_reads(payload.content))
 
 
 def _apk_path(job_id: str, number: int) -> str:

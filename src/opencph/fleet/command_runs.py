@@ -17,6 +17,8 @@ import structlog
 
 from opencph.adb import transfers
 from opencph.adb.client import AdbError, Connection, connect
+from opencph.fleet.command_payloads import PhoneCommandJob
+from opencph.wire.commands import PUSH, SHELL
 
 HOME = "/data/local/tmp/.cph"
 OUTPUT_BYTES_MAX = 1024
@@ -66,6 +68,11 @@ def only_reads(line: str) -> bool:
     """Whether a line changes nothing in a phone, as far as its one word tells."""
     words = line.split()
     return bool(words) and words[0] in READERS and _META.isdisjoint(line)
+
+
+def leaves_marks(payload: PhoneCommandJob) -> bool:
+    """Whether a command leaves marks in its phone, which its job takes away when it has ended."""
+    return payload.command != PUSH and not (payload.command == SHELL and only_reads(payload.content))
 
 
 def directory(job_id: str) -> str:

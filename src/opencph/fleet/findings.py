@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 import structlog
@@ -56,6 +57,23 @@ def report(tx: Transaction, what: What, text: str, server_id: str | None = None)
     if tx.row(_IS_KNOWN, since=now - SAME_MS, what_=what, text_=text) is None:
         tx.run(_INSERT, time_ms=now, what=what, server_id=server_id, text=text)
         log.warning(text, what=what, server_id=server_id)
+
+
+def report_down(tx: Transaction, server_id: str, down: Collection[str], lost: Collection[str], *, alive: bool) -> None:
+    """Phones (their ids) that should run and did not; `alive`: what carries them is there.
+
+    Of those that are `lost` the directory is gone as well: they come back empty, and somebody must know.
+    """
+    if down:
+        text = f"{len(down)} phones of server {server_id} were down{'' if alive else ': their host is gone'}"
+        report(tx, "phones_down", f"{text} ({_named(down)})", server_id)
+    if lost:
+        text = f"the data of {len(lost)} phones of server {server_id} is gone; they start anew, empty"
+        report(tx, "data_lost", f"{text} ({_named(lost)})", server_id)
+
+
+def _named(phone_ids: Collection[str]) -> str:
+    return f"{', '.join(sorted(phone_ids)[:3])}{', ...' if len(phone_ids) > 3 else ''}"
 
 
 def recent(tx: Transaction, *, within_ms: int = DAY_MS, most: int = 30) -> list[Finding]:

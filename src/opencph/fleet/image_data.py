@@ -11,6 +11,7 @@ from opencph.fleet.archives import ArchiveError
 from opencph.runtimes import PhoneSpec
 
 PHONES_AT_ONCE = 8
+LAY_SECONDS = 3600.0
 
 
 async def lay_down(fleet: Fleet, phones: Sequence[PhoneSpec]) -> dict[str, str]:
@@ -25,12 +26,12 @@ async def lay_down(fleet: Fleet, phones: Sequence[PhoneSpec]) -> dict[str, str]:
         async with bound:
             try:
                 with await asyncio.to_thread(images.archive(fleet, phone.image_id).open, "rb") as file:
-                    async with await connect(phone.ip) as connection:
+                    async with asyncio.timeout(LAY_SECONDS), await connect(phone.ip) as connection:
                         await phone_files.unpack(connection, file)
             except FileNotFoundError:
                 causes[phone.phone_id] = f"the files of image {phone.image_id} are gone; give another image_id"
             except (AdbError, ArchiveError, OSError) as error:
-                causes[phone.phone_id] = f"the files of image {phone.image_id} cannot be laid down: {error}"
+                causes[phone.phone_id] = f"the files of image {phone.image_id} cannot be laid down: {error or 'it took too long'}"
 
     custom = [phone for phone in phones if phone.image_id not in fleet.catalogue.images]
     await asyncio.gather(*(one(phone) for phone in custom))

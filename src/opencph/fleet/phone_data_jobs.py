@@ -29,7 +29,7 @@ from opencph.fleet.command_payloads import (
 from opencph.fleet.images import version_of
 from opencph.fleet.job_errors import PHONE_GONE, RUNTIME_FAILED, job_failed
 from opencph.fleet.phone_files import Exporter
-from opencph.fleet.phone_reach import NO_OBJECT, NOT_UPLOADED, Reach, Target, reached
+from opencph.fleet.phone_reach import NO_OBJECT, NOT_UPLOADED, Reach, Target
 from opencph.fleet.times import now_ms
 from opencph.jobs import Batch, Job, JobFailedError, JobKind, Step
 from opencph.objects import ObjectError, spooled
@@ -88,7 +88,7 @@ class _Data:
     def __init__(self, fleet: Fleet, runtime: Runtime) -> None:
         self.fleet = fleet
         self.runtime = runtime
-        self.reach = Reach(fleet)
+        self.reach = Reach(fleet, runtime)
 
     async def export(self, batch: Batch) -> None:
         async def work(job: Job, target: Target) -> None:
@@ -107,7 +107,7 @@ class _Data:
             raise job_failed(NO_OBJECT, f"{name}: {error.message}") from error
         file = await asyncio.to_thread(spooled, self.reach.store)
         try:
-            async with reached(target, EXPORT_FAULT) as phone:
+            async with self.reach.reached(target, EXPORT_FAULT) as phone:
                 exporter = Exporter(phone, file, payload.exclude_files, await self._version(target))
                 await exporter.pack(payload.include_files)
             await checked(file, EXPORT_FAULT, DATA_ROOTS)  # a backup that could not be restored is none
@@ -137,7 +137,7 @@ class _Data:
             if android(exported) > android(here):
                 cause = f"{name} was exported from {exported}, and the phone has {here}: a newer system's data cannot be restored"
                 raise job_failed(RESTORE_FAULT, cause)
-            async with reached(target, RESTORE_FAULT) as phone:
+            async with self.reach.reached(target, RESTORE_FAULT) as phone:
                 await check_room(phone, target, size)
                 await phone_files.check_places(phone, file)
                 await phone_files.unpack(phone, file)

@@ -10,17 +10,18 @@ from typing import IO, NamedTuple
 
 from sqlalchemy import bindparam, select
 
-from opencph.adb.client import AdbError, Connection, connect
+from opencph.adb.client import AdbError, Connection
 from opencph.fleet import Fleet
 from opencph.fleet.archives import ArchiveError
+from opencph.fleet.boots import Comebacks
 from opencph.fleet.job_errors import PHONE_GONE, TIMED_OUT, job_failed
 from opencph.jobs import Batch, Job, JobFailedError
 from opencph.objects import ObjectError, ObjectInfo, ObjectStore, buckets, open_store
+from opencph.runtimes import Runtime
 from opencph.store import tables
 from opencph.store.database import Query, in_list, json_list, scalar
 from opencph.wire.object_names import ObjectName
 
-CONNECT_SECONDS = 10.0
 NOT_RUNNING, NO_OBJECT, NOT_UPLOADED = "CPS.0141", "CPS.0104", "CPS.0103"
 
 
@@ -49,8 +50,9 @@ Work = Callable[[Job, Target], Awaitable[None]]
 class Reach:
     """What the jobs share."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, runtime: Runtime) -> None:
         self.fleet = fleet
+        self.comebacks = Comebacks(fleet, runtime)
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -87,6 +89,24 @@ class Reach:
     def _targets(self, jobs: Sequence[Job]) -> list[Target]:
         return self.fleet.database.rows(_TARGETS, phone_ids=json_list(job.phone_id or "" for job in jobs))
 
+    # --- connections ----------------------------------------
+
+    @asynccontextmanager
+    async def reached(self, target: Target, fault: str) -> AsyncIterator[Connection]:
+        """A connection to a phone; what goes wrong in it fails the job: CPS.0141 when there is none, else `fault`.
+
+        A phone that should run and is not there is brought up first (`boots.Comebacks`): nothing was sent to it yet.
+        """
+        try:
+            phone = await self.comebacks.connect(target.phone_id, target.ip)
+        except AdbError as error:
+            raise job_failed(NOT_RUNNING, f"phone {target.phone_id} does not answer: {error}") from error
+        try:
+            async with phone:
+                yield phone
+        except (AdbError, ArchiveError) as error:
+            raise job_failed(fault, str(error)) from error
+
     # --- objects ----------------------------------------
 
     async def fetch(self, project_id: str, name: ObjectName, bytes_max: int, fault: str) -> tuple[ObjectInfo, IO[bytes]]:
@@ -108,17 +128,3 @@ class Reach:
         """Raises ObjectError when the bucket is not the project's account's. Blocks."""
         domain_id = self.fleet.database.row(_DOMAIN, project_id=project_id) or ""
         buckets.check(self.fleet.database, domain_id, bucket)
-
-
-@asynccontextmanager
-async def reached(target: Target, fault: str) -> AsyncIterator[Connection]:
-    """A connection to a phone; what goes wrong in it fails the job: CPS.0141 when there is none, else `fault`."""
-    try:
-        phone = await connect(target.ip, timeout=CONNECT_SECONDS)
-    except AdbError as error:
-        raise job_failed(NOT_RUNNING, f"phone {target.phone_id} does not answer: {error}") from error
-    try:
-        async with phone:
-            yield phone
-    except (AdbError, ArchiveError) as error:
-        raise job_failed(fault, str(error)) from error

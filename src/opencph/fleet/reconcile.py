@@ -289,21 +289,13 @@ class Reconciler:
     def _accept_recovery(
         self, row: GenerationRow, newest_job: int, down: list[_PhoneRow], alive: bool, lost: list[_PhoneRow]
     ) -> bool:
-        """Phones that are down become abnormal (-7), a server without its host abnormal (2), and the job is recorded with them.
-
-        Of those that are `lost` the directory is gone as well: they come back empty, and somebody must know.
-        """
+        """Phones that are down become abnormal (-7), a server without its host abnormal (2), and the job is recorded with them."""
         now = now_ms()
         with self.fleet.database.write() as tx:
             tx.lock("placement")
             if not self._still_idle(tx, row, newest_job):
                 return False
-            if any(phone.status == PhoneStatus.RUNNING for phone in down):
-                why = "" if alive else ": their host is gone"
-                _report_down(tx, row, "phones_down", f"{len(down)} phones of server {row.server_id} were down{why}", down)
-            if any(phone.status == PhoneStatus.RUNNING for phone in lost):
-                text = f"the data of {len(lost)} phones of server {row.server_id} is gone; they start anew, empty"
-                _report_down(tx, row, "data_lost", text, lost)
+            findings.report_down(tx, row.server_id, _if_new(down), _if_new(lost), alive=alive)
             tx.run(
                 _SET_PHONES,
                 phone_ids=json_list(phone.phone_id for phone in down),
@@ -335,9 +327,9 @@ class Reconciler:
         return True
 
 
-def _report_down(tx: Transaction, row: GenerationRow, what: findings.What, text: str, phones: list[_PhoneRow]) -> None:
-    named = ", ".join(sorted(phone.phone_id for phone in phones)[:3])
-    findings.report(tx, what, f"{text} ({named}{', ...' if len(phones) > 3 else ''})", row.server_id)
+def _if_new(phones: list[_PhoneRow]) -> list[str]:
+    """The ids of phones, unless it is known already of all of them that they are down."""
+    return [phone.phone_id for phone in phones] if any(phone.status == PhoneStatus.RUNNING for phone in phones) else []
 
 
 def _settled(row: GenerationRow) -> bool:

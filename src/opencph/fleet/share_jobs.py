@@ -10,7 +10,7 @@ from typing import IO
 import msgspec
 from sqlalchemy import bindparam, select
 
-from opencph.adb.client import AdbError, Connection, connect
+from opencph.adb.client import AdbError, Connection
 from opencph.fleet import Fleet, generations, shared_storage
 from opencph.fleet.command_jobs import TAR_BYTES_MAX, checked
 from opencph.fleet.command_payloads import (
@@ -27,12 +27,12 @@ from opencph.fleet.command_payloads import (
 )
 from opencph.fleet.job_errors import RUNTIME_FAILED, job_failed
 from opencph.fleet.phone_reach import Reach
-from opencph.fleet.shared_storage import CONNECT_SECONDS, FILES, App, File, Room
+from opencph.fleet.shared_storage import FILES, App, File, Room
 from opencph.fleet.statuses import PhoneStatus
 from opencph.fleet.times import now_ms
 from opencph.jobs import Batch, Job, JobKind, Step
 from opencph.objects import ObjectInfo
-from opencph.runtimes import PhoneSpec
+from opencph.runtimes import PhoneSpec, Runtime
 from opencph.store import tables
 from opencph.store.database import Query, Value, json_list, scalar
 from opencph.wire.object_names import ObjectName
@@ -40,6 +40,7 @@ from opencph.wire.object_names import ObjectName
 ARCHIVE_FAULT, WRONG_PATH = "CPS.0135", "CPS.0199"
 FULL = "CPS.0137"  # the table has no closer code
 EXECUTE_MSG_BYTES = 1024
+REMOVE_SECONDS = 120.0  # of one phone
 APP_ROOTS, FILE_ROOTS = ("data",), ("data", "cache")
 
 _GENERATION: Query[str] = Query(
@@ -53,9 +54,9 @@ _RUNNING: Query[str] = Query(
 )
 
 
-def kinds(fleet: Fleet) -> dict[str, JobKind]:
-    """The kinds of shared storage."""
-    work = _Shares(fleet)
+def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
+    """The kinds of shared storage. `runtime` is asked for phones that should run and are not there."""
+    work = _Shares(fleet, runtime)
     effects: dict[str, Callable[[Batch], Awaitable[None]]] = {
         PUSH_SHARE_APP: work.push_app,
         DELETE_SHARE_APP: work.delete_app,
@@ -69,9 +70,9 @@ def kinds(fleet: Fleet) -> dict[str, JobKind]:
 class _Shares:
     """The effects. Rows first, phones then: a phone that boots meanwhile gets it by itself."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, runtime: Runtime) -> None:
         self.fleet = fleet
-        self.reach = Reach(fleet)
+        self.reach = Reach(fleet, runtime)
 
     async def push_app(self, batch: Batch) -> None:
         job = batch.job
@@ -192,7 +193,7 @@ class _Shares:
     async def _lay_down(self, server_id: str) -> None:
         await asyncio.to_thread(shared_storage.sweep, self.fleet, server_id)
         phones = await asyncio.to_thread(self._phones, server_id)
-        causes = await shared_storage.lay_down(self.fleet, phones)
+        causes = await shared_storage.lay_down(self.fleet, phones, self._connect)
         _check(causes, len(phones))
 
     async def _in_phones(self, server_id: str, work: Callable[[Connection], Awaitable[None]]) -> None:
@@ -200,11 +201,14 @@ class _Shares:
         causes: dict[str, str] = {}
         for phone in phones:
             try:
-                async with await connect(phone.ip, timeout=CONNECT_SECONDS) as connection:
+                async with asyncio.timeout(REMOVE_SECONDS), await self._connect(phone) as connection:
                     await work(connection)
-            except AdbError as error:
-                causes[phone.phone_id] = str(error)
+            except (AdbError, TimeoutError) as error:
+                causes[phone.phone_id] = str(error) or f"it took longer than {REMOVE_SECONDS:.0f} s"
         _check(causes, len(phones))
+
+    async def _connect(self, phone: PhoneSpec) -> Connection:
+        return await self.reach.comebacks.connect(phone.phone_id, phone.ip)
 
     def _phones(self, server_id: str) -> Sequence[PhoneSpec]:
         """The phones of the server that run."""

@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -156,8 +156,17 @@ def sweep(fleet: Fleet, server_id: str) -> None:
 # --- in phones ----------------------------------------
 
 
-async def lay_down(fleet: Fleet, phones: Sequence[PhoneSpec]) -> dict[str, str]:
-    """Give phones that run what their server shares, as far as they have it not: {phone_id: cause} of those that failed."""
+async def _connect(phone: PhoneSpec) -> Connection:
+    return await connect(phone.ip, timeout=CONNECT_SECONDS)
+
+
+async def lay_down(
+    fleet: Fleet, phones: Sequence[PhoneSpec], reach: Callable[[PhoneSpec], Awaitable[Connection]] = _connect
+) -> dict[str, str]:
+    """Give phones that run what their server shares, as far as they have it not: {phone_id: cause} of those that failed.
+
+    `reach` connects to one, or raises AdbError.
+    """
     if not phones:
         return {}
 
@@ -172,7 +181,7 @@ async def lay_down(fleet: Fleet, phones: Sequence[PhoneSpec]) -> dict[str, str]:
     async def one() -> None:
         for phone in following:
             try:
-                async with asyncio.timeout(LAY_SECONDS), await connect(phone.ip, timeout=CONNECT_SECONDS) as connection:
+                async with asyncio.timeout(LAY_SECONDS), await reach(phone) as connection:
                     await _lay(fleet, server_id, connection, apps, files)
             except (AdbError, ArchiveError, OSError) as error:
                 causes[phone.phone_id] = f"what its server shares: {error or 'it took too long'}"

@@ -1,4 +1,8 @@
-"""RunSyncCommand (operation 41): a shell command whose output is the answer. 2 s for each phone, 30 s for all."""
+"""RunSyncCommand (operation 41): a shell command whose output is the answer. 2 s for each phone, 30 s for all.
+
+It runs beside the jobs of a server, in an api process that drives no runtime: a phone at which nobody listens is brought up by the
+reconciler, or by a job, and asked again while the call has time for it.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,13 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, insert, select
 
-from opencph.adb.client import AdbError, connect
+from opencph.adb.client import AdbError, NobodyListensError, connect
 from opencph.fleet import Fleet, phone_batches
 from opencph.fleet.command_jobs import command_failed, run_shell, shown_output
 from opencph.fleet.commands import named, running
 from opencph.fleet.job_errors import TIMED_OUT, job_failed
 from opencph.fleet.phone_batches import Phone
+from opencph.fleet.phone_reach import NOT_RUNNING
 from opencph.fleet.times import now_ms
 from opencph.iam import Caller
 from opencph.jobs import FAILED, SUCCEEDED, JobFailedError
@@ -24,6 +29,8 @@ from opencph.wire.errors import CphError
 
 PHONE_SECONDS, CALL_SECONDS = 2.0, 30.0
 AT_ONCE = 16
+#: How long a phone whose host died is waited for (a round of the reconciler and a boot), and how often it is asked.
+COME_BACK_SECONDS, ASK_AGAIN_SECONDS = 15.0, 0.25
 SYNC_COMMAND = "sync_command"  # jobs of this kind are written down when they have ended
 
 
@@ -126,13 +133,24 @@ async def _run_all(ips: dict[str, str], content: str) -> dict[str, _Outcome]:
     """{phone_id: outcome} of each phone; those that it is too late for have failed."""
     late = _Outcome("", job_failed(TIMED_OUT, f"the call took longer than {CALL_SECONDS:.0f} s"))
     outcomes = dict.fromkeys(ips, late)
-    following = iter(ips.items())
+    loop = asyncio.get_running_loop()
+    come_back_until = loop.time() + COME_BACK_SECONDS
+    bound = asyncio.Semaphore(AT_ONCE)
 
-    async def ask() -> None:
-        for phone_id, ip in following:
-            outcomes[phone_id] = await _run_one(ip, content)
+    async def ask(phone_id: str, ip: str) -> None:
+        while True:
+            try:
+                async with bound:
+                    outcomes[phone_id] = await _run_one(ip, content)
+            except NobodyListensError as error:  # nothing was asked of it: it may be asked again
+                outcomes[phone_id] = _Outcome("", job_failed(NOT_RUNNING, f"phone {phone_id} does not answer: {error}"))
+                if loop.time() > come_back_until:
+                    return
+            else:
+                return
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
 
-    tasks = [asyncio.create_task(ask()) for _ in range(min(AT_ONCE, len(ips)))]
+    tasks = [asyncio.create_task(ask(phone_id, ip)) for phone_id, ip in ips.items()]
     if tasks:
         _, waiting = await asyncio.wait(tasks, timeout=CALL_SECONDS - PHONE_SECONDS)
         for task in waiting:
@@ -142,11 +160,14 @@ async def _run_all(ips: dict[str, str], content: str) -> dict[str, _Outcome]:
 
 
 async def _run_one(ip: str, content: str) -> _Outcome:
+    """Raises NobodyListensError."""
     try:
         async with asyncio.timeout(PHONE_SECONDS), await connect(ip, timeout=PHONE_SECONDS) as phone:
             done = await run_shell(phone, content)
     except TimeoutError:
         return _Outcome("", job_failed(TIMED_OUT, f"the command took longer than {PHONE_SECONDS:.0f} s"))
+    except NobodyListensError:
+        raise
     except AdbError as error:
         return _Outcome("", command_failed(str(error)))
     return _Outcome(shown_output(done.text), command_failed(f"Exit code {done.code}.") if done.code else None)

@@ -46,7 +46,7 @@ COMMANDS = Counter(
 )
 RECOVERIES = Counter(
     "opencph_reconciler_recoveries_total",
-    "What the reconciler found not to be as it should: servers with phones that are down (server), phones of no server (stranger).",
+    "What was found not to be as it should: servers with phones that are down (server), phones of no server (stranger).",
     ("what",),
     by=_WORKER,
 )
