@@ -83,8 +83,8 @@ def decoder(flag: int) -> Decoder:
         return _BrotliDecoder(library.Decompressor(), library.error)
     if flag == wire.FLAG_ZSTD:
         options = {library.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
-        return _ZstdDecoder(library.ZstdDecompressor(options=options), library.ZstdError)
-    return _Lz4Decoder(library.LZ4FrameDecompressor())
+        return _StreamDecoder(library.ZstdDecompressor(options=options), library.ZstdError)
+    return _StreamDecoder(library.LZ4FrameDecompressor(), RuntimeError, ValueError)
 
 
 class _Brotli:
@@ -147,9 +147,12 @@ class _BrotliDecoder:
         return bool(self._decompressor.is_finished())
 
 
-class _Lz4Decoder:
-    def __init__(self, decompressor: Any) -> None:
+class _StreamDecoder:
+    """With a decompressor made as those of the standard library, and what it raises for damaged data."""
+
+    def __init__(self, decompressor: Any, *errors: type[Exception]) -> None:
         self._decompressor = decompressor
+        self._errors: tuple[type[Exception], ...] = (EOFError, *errors)
 
     def decode(self, data: memoryview) -> Iterator[bytes]:
         rest = bytes(data)
@@ -158,26 +161,7 @@ class _Lz4Decoder:
                 piece = self._decompressor.decompress(rest, max_length=OUTPUT_BYTES)
                 rest = b""
                 yield piece
-        except (RuntimeError, EOFError, ValueError) as error:
-            raise _damaged(error) from None
-
-    @property
-    def ended(self) -> bool:
-        return bool(self._decompressor.eof)
-
-
-class _ZstdDecoder:
-    def __init__(self, decompressor: Any, error: type[Exception]) -> None:
-        self._decompressor, self._error = decompressor, error
-
-    def decode(self, data: memoryview) -> Iterator[bytes]:
-        rest = bytes(data)
-        try:
-            while rest or not (self._decompressor.needs_input or self._decompressor.eof):
-                piece = self._decompressor.decompress(rest, max_length=OUTPUT_BYTES)
-                rest = b""
-                yield piece
-        except (self._error, EOFError) as error:
+        except self._errors as error:
             raise _damaged(error) from None
 
     @property
