@@ -12,14 +12,14 @@ import resource
 import sys
 from typing import Any
 
-from opencph.handset import apk_limits
+from opencph.handset import apk_limits, apk_resources
+from opencph.handset.apk_resources import ANDROID
 
 MEMORY_BYTES = 512 << 20
 CPU_SECONDS = 20
 LIST_MAX = 500
 LABELS_MAX = 200
 NOT_APK, BAD_MANIFEST = "INSTALL_PARSE_FAILED_NOT_APK", "INSTALL_PARSE_FAILED_BAD_MANIFEST"
-ANDROID = "{http://schemas.android.com/apk/res/android}"
 _LOCALE = re.compile(r"([a-z]{2,3})(?:-r([A-Z]{2}|[0-9]{3}))?")
 _LIBRARY = re.compile(r"lib/([A-Za-z0-9_-]{1,32})/[^/]+\.so")
 
@@ -55,14 +55,8 @@ def _labels(apk: Any, manifest: Any) -> dict[str, str]:
         return {}
     if not value.startswith("@"):
         return {"": _text(value, 128)}
-    resources = apk.get_android_resources()
-    if resources is None:
-        return {}
-    number, package = resources.parse_id(value)
-    if package and package != apk.get_package():
-        return {}
     found: dict[str, str] = {}
-    for config, text in resources.get_resolved_res_configs(number)[:LABELS_MAX]:
+    for config, text in apk_resources.resolve(apk, value)[:LABELS_MAX]:
         match = _LOCALE.fullmatch(str(config.get_language_and_region()).replace("\0", ""))
         tag = "-".join(part for part in match.groups() if part) if match else ""
         if match or not config.locale:
@@ -89,10 +83,10 @@ def _instrumentation(manifest: Any) -> list[tuple[str, str]]:
     return found[:LIST_MAX]
 
 
-def _icon(apk: Any) -> str:
+def _icon(apk: Any, reference: str) -> str:
     from opencph.handset import apk_icon  # brings Pillow, which an app without an icon needs not wait for
 
-    return apk_icon.read(apk)
+    return apk_icon.read(apk, reference)
 
 
 def read(sdk: int) -> dict[str, object]:
@@ -137,7 +131,7 @@ def read(sdk: int) -> dict[str, object]:
         "scheme": signed.scheme,
         "signers": list(signed.signers),
         "lineage": [list(one) for one in signed.lineage],
-        "icon": _icon(apk) if not split and attributes.get(f"{ANDROID}icon") else "",
+        "icon": _icon(apk, icon) if not split and (icon := attributes.get(f"{ANDROID}icon")) else "",
     }
 
 

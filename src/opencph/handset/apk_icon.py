@@ -10,19 +10,21 @@ from typing import Any
 
 from PIL import Image
 
+from opencph.handset import apk_resources
+from opencph.handset.apk_resources import ANDROID
+
 SIDE = 96  # pixels
 SOURCE_MAX = 2048  # pixels of a side
 FILE_MAX = 4 << 20
 FORMATS = ("PNG", "WEBP", "JPEG")
-ANDROID = "{http://schemas.android.com/apk/res/android}"
 SEEN = 72 / 108  # of an adaptive icon's layers
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6,8}")
 
 
-def read(apk: Any) -> str:
-    """SIDE x SIDE pixels of RGBA in base 64; empty when there is no icon that can be drawn. Vector drawings are not drawn."""
+def read(apk: Any, reference: str) -> str:
+    """The manifest's icon, SIDE x SIDE pixels of RGBA in base 64; empty when none can be drawn. Vector drawings are not drawn."""
     with suppress(Exception):  # whatever is wrong with a picture, the app is installed without it
-        candidates = _candidates(apk)
+        candidates = _files(apk, reference)
         for name in candidates:
             if not name.endswith(".xml") and (image := _bitmap(apk, name)) is not None:
                 return _packed(image)
@@ -36,31 +38,25 @@ def _packed(image: Image.Image) -> str:
     return base64.b64encode(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS).tobytes()).decode()
 
 
-def _candidates(apk: Any) -> list[str]:
-    """The files that the manifest's icon stands for, the densest first."""
-    manifest = apk.get_android_manifest_xml()
-    application = manifest.find("application")
-    value = application.get(f"{ANDROID}icon") if application is not None else None
-    return _files(apk, value) if value else []
-
-
 def _files(apk: Any, value: str) -> list[str]:
+    """The files that a value stands for, the densest first."""
     if not value.startswith("@"):
         return [value]
-    resources = apk.get_android_resources()
-    if resources is None:
-        return []
-    number, package = resources.parse_id(value)
-    if package and package != apk.get_package():
-        return []
-    found = [(config.get_density() & 0xFFFF, str(name)) for config, name in resources.get_resolved_res_configs(number)]
+    found = [(config.get_density() & 0xFFFF, str(name)) for config, name in apk_resources.resolve(apk, value)]
     return [name for _, name in sorted(found, key=lambda one: one[0] if one[0] < 0xFFFE else 0, reverse=True)]
 
 
-def _bitmap(apk: Any, name: str) -> Image.Image | None:
+def _contents(apk: Any, name: str) -> bytes | None:
     if name not in apk.zip.namelist() or apk.zip.getinfo(name).file_size > FILE_MAX:
         return None
-    image = Image.open(io.BytesIO(apk.zip.read(name)), formats=FORMATS)
+    return bytes(apk.zip.read(name))
+
+
+def _bitmap(apk: Any, name: str) -> Image.Image | None:
+    contents = _contents(apk, name)
+    if contents is None:
+        return None
+    image = Image.open(io.BytesIO(contents), formats=FORMATS)
     if not 0 < max(image.size) <= SOURCE_MAX:
         return None
     return image.convert("RGBA")
@@ -70,9 +66,10 @@ def _adaptive(apk: Any, name: str) -> Image.Image | None:
     """<adaptive-icon> of bitmaps and colours: its layers one over the other, cut to what launchers show."""
     from pyaxmlparser.axmlprinter import AXMLPrinter
 
-    if name not in apk.zip.namelist() or apk.zip.getinfo(name).file_size > FILE_MAX:
+    contents = _contents(apk, name)
+    if contents is None:
         return None
-    tree = AXMLPrinter(apk.zip.read(name)).get_xml_obj()
+    tree = AXMLPrinter(contents).get_xml_obj()
     if tree is None or tree.tag != "adaptive-icon":
         return None
     side = round(SIDE / SEEN)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 from cryptography import x509
@@ -153,14 +154,13 @@ def _digest(parts: Zip, name: str) -> bytes:
     parts.file.seek(parts.end)
     end = bytearray(parts.file.read())
     end[16:20] = parts.block.to_bytes(4, "little")  # as if there were no block
-    top, count = b"", 0
-    for chunk in _chunks(parts, 0, parts.block):
-        top, count = top + _chunk(name, chunk), count + 1
-    for chunk in _chunks(parts, parts.directory, parts.end):
-        top, count = top + _chunk(name, chunk), count + 1
-    for at in range(0, len(end), CHUNK_BYTES):
-        top, count = top + _chunk(name, bytes(end[at : at + CHUNK_BYTES])), count + 1
-    return hashlib.new(name, b"\x5a" + struct.pack("<I", count) + top).digest()
+    chunks = chain(
+        _chunks(parts, 0, parts.block),
+        _chunks(parts, parts.directory, parts.end),
+        (bytes(end[at : at + CHUNK_BYTES]) for at in range(0, len(end), CHUNK_BYTES)),
+    )
+    digests = [_chunk(name, chunk) for chunk in chunks]
+    return hashlib.new(name, b"\x5a" + struct.pack("<I", len(digests)) + b"".join(digests)).digest()
 
 
 def _chunk(name: str, data: bytes) -> bytes:
@@ -249,7 +249,8 @@ def _signer(parts: Zip, signed: bytes, signatures: list[tuple[int, bytes]], publ
     if not known:
         raise SignatureError("no supported signature")
     algorithm, signature = max(known, key=lambda one: ALGORITHMS[one[0]][0])
-    _verify(algorithm, serialization.load_der_public_key(public_key), signature, signed)
+    given = serialization.load_der_public_key(public_key)
+    _verify(algorithm, given, signature, signed)
     pieces = _Pieces(signed)
     digests = [(one.number(), one.piece()) for one in pieces.pieces()]
     if [one[0] for one in digests] != [one[0] for one in signatures]:
@@ -261,7 +262,6 @@ def _signer(parts: Zip, signed: bytes, signatures: list[tuple[int, bytes]], publ
         raise SignatureError("no certificate")
     key = x509.load_der_x509_certificate(certificates[0]).public_key()
     described = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    given = serialization.load_der_public_key(public_key)
     if described != given.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo):
         raise SignatureError("the certificate is of another key")
     low, high = (pieces.number(), pieces.number()) if v3 else (0, 0)
