@@ -6,14 +6,13 @@ import random
 from typing import TYPE_CHECKING
 
 from opencph.handset import package_states, words
-from opencph.handset.package_states import SYSTEM, SystemPackage
+from opencph.handset.package_states import LAUNCHER, SYSTEM, SystemPackage
 from opencph.handset.screen_state import App
 
 if TYPE_CHECKING:
     from opencph.handset.packages import Package
     from opencph.handset.phone import Phone
 
-LAUNCHER = "com.opencph.handset.launcher/.Home"
 SHOWN_MAX = 3  # permissions and features named on a card
 MAIN, CATEGORY = "android.intent.action.MAIN", "android.intent.category."
 
@@ -98,22 +97,21 @@ def system_page(phone: Phone, package: str) -> SystemPackage | None:
 def resolve(phone: Phone, component: str, package: str, action: str, categories: list[str]) -> list[str]:
     """The components, in their short form, that an intent's fields mean; `refresh` comes before."""
     if component:
-        name, _, activity = component.partition("/")
-        full = name + activity if activity.startswith(".") else activity
+        name, _, full = long(component).partition("/")
         page, app = system_page(phone, name), find(phone, name)
         if page is not None:
-            return [short(name, page.activity)] if full == page.activity else []
+            return [_component(page)] if full == page.activity else []
         if app is not None and (not app.activity or full in (*app.activities, app.activity)):
             return [short(name, full)]
         return []
     if action.startswith("android.settings."):
         page = system_page(phone, "com.android.settings")
-        return [short(page.package, page.activity)] if page is not None and package in ("", page.package) else []
+        return [_component(page)] if page is not None and package in ("", page.package) else []
     if action not in ("", MAIN) or not (package or action):
         return []
     wanted = {category.removeprefix(CATEGORY) for category in categories}
     if "HOME" in wanted:
-        return [LAUNCHER] if package in ("", SYSTEM[LAUNCHER.partition("/")[0]].package) else []
+        return [_component(LAUNCHER)] if package in ("", LAUNCHER.package) else []
     if wanted - {"LAUNCHER", "DEFAULT", "INFO", "MONKEY"}:
         return []
     pages = [page for name in SYSTEM if (page := system_page(phone, name)) is not None]
@@ -146,6 +144,16 @@ def short(package: str, activity: str) -> str:
     return f"{package}/{activity.removeprefix(package) if activity.startswith(package + '.') else activity}"
 
 
+def long(component: str) -> str:
+    """package/activity in either form, the activity in its long form."""
+    package, _, activity = component.partition("/")
+    return f"{package}/{package + activity if activity.startswith('.') else activity}"
+
+
+def _component(page: SystemPackage) -> str:
+    return short(page.package, page.activity)
+
+
 def component(app: App) -> str:
     """Its launcher activity in its short form."""
     return short(app.package, app.activity or f"{app.package}.Main")
@@ -157,18 +165,17 @@ def in_front(phone: Phone) -> str:
     if screen.page == "app" and screen.app is not None:
         return component(screen.app)
     page = next((one for one in SYSTEM.values() if one.page == screen.page and one.page), None)
-    return short(page.package, page.activity) if page is not None else LAUNCHER
+    return _component(page or LAUNCHER)
 
 
 def tasks(phone: Phone) -> list[tuple[int, str, int, int]]:
     """(task, component, pid, uid) of what is open, the front one first. Cards have a number like a process, but are none."""
     screen = phone.running_screen
     front = in_front(phone)
-    name = front.partition("/")[0]
     rows: list[tuple[int, str, int, int]] = []
     if screen.page != "app":
-        page = SYSTEM.get(name)
-        rows.append((1 if name == LAUNCHER.partition("/")[0] else 2, front, 0, page.uid if page is not None else 10002))
+        page = SYSTEM[front.partition("/")[0]]
+        rows.append((1 if page == LAUNCHER else 2, front, 0, page.uid))
     for app in sorted(screen.recent, key=lambda one: one != screen.app or screen.page != "app"):
         pid = screen.pids.get(app.package, 0)
         rows.append((pid, component(app), pid, app.uid))

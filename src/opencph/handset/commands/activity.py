@@ -33,9 +33,9 @@ async def start(context: Context, given: Given) -> int:
         context.out(f"Stopping: {intent.component.partition('/')[0]}")
         phone.running_screen.close_app(intent.component.partition("/")[0])
     context.out(f"Starting: {intent}")
-    matches = apps.resolve(phone, intent.component, intent.package, intent.action, intent.categories) if not intent.data else []
-    if intent.data and intent.component:
-        matches = apps.resolve(phone, intent.component, "", "", [])
+    matches: list[str] = []
+    if intent.component or not intent.data:
+        matches = apps.resolve(phone, intent.component, intent.package, intent.action, intent.categories)
     if not matches:
         return _missing(context, intent)
     found = matches[0]
@@ -64,9 +64,7 @@ async def start(context: Context, given: Given) -> int:
 
 def _missing(context: Context, intent: Intent) -> int:
     if intent.component:
-        package, _, activity = intent.component.partition("/")
-        full = f"{package}/{package + activity if activity.startswith('.') else activity}"
-        return context.error(f"Error type 3\nError: Activity class {{{shown(full)}}} does not exist.")
+        return context.error(f"Error type 3\nError: Activity class {{{shown(apps.long(intent.component))}}} does not exist.")
     return context.error(f"Error: Activity not started, unable to resolve {intent}")
 
 

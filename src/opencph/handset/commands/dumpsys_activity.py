@@ -165,17 +165,11 @@ def _focus(context: Context) -> list[str]:
         if phone.running_screen.locked
         else "NotificationShade"
         if phone.running_screen.shade
-        else _long(apps.in_front(phone))
+        else apps.long(apps.in_front(phone))
     )
     task = apps.tasks(phone)[0][0]
     focused = f"ActivityRecord{{{task} u0 {apps.in_front(phone)} t{task}}}"
     return [f"  mCurrentFocus=Window{{{task} u0 {front}}}", f"  mFocusedApp={focused}"]
-
-
-def _long(component: str) -> str:
-    """Windows are named with the whole class."""
-    package, _, name = component.partition("/")
-    return f"{package}/{package + name if name.startswith('.') else name}"
 
 
 def _displays(context: Context) -> list[str]:
@@ -217,7 +211,7 @@ def _policy(context: Context) -> list[str]:
 def _windows(context: Context) -> list[str]:
     phone = context.phone
     width, height = size(phone)
-    names = ["NavigationBar0", "StatusBar", _long(apps.in_front(phone))]
+    names = ["NavigationBar0", "StatusBar", apps.long(apps.in_front(phone))]
     if phone.running_screen.focused:
         names.insert(0, "InputMethod")
     made = ["WINDOW MANAGER WINDOWS (dumpsys window windows)"]

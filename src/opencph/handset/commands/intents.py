@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote as _quote
 
+from opencph.handset import apps
 from opencph.handset.commands.options import shown, threw
 
 MAIN, LAUNCHER = "android.intent.action.MAIN", "android.intent.category.LAUNCHER"
@@ -171,4 +172,4 @@ class Intent:
 def short_component(component: str) -> str:
     """package/.Activity where the activity lies in the package."""
     package, _, activity = component.partition("/")
-    return f"{package}/{activity.removeprefix(package) if activity.startswith(package + '.') else activity}"
+    return apps.short(package, activity)

@@ -8,7 +8,7 @@ from opencph.handset.commands.intents import Intent
 from opencph.handset.commands.options import FAILED, Given, Refusal, only_owner, shown, threw, whole
 from opencph.handset.commands.table import entry, refuse, run_entry
 from opencph.handset.package_states import SYSTEM
-from opencph.handset.packages import InstallError, Package
+from opencph.handset.packages import InstallError
 
 __all__ = ["pm_install", "pm_state"]
 
@@ -43,11 +43,6 @@ async def pm(context: Context, given: Given) -> int:
     except InstallError as error:
         context.out(f"Failure [{error}]")
         return 1
-
-
-async def found(context: Context, name: str) -> Package | None:
-    """An installed package that is no page of the handset's own."""
-    return (await packages.installed(context.phone)).get(name)
 
 
 @entry("package list", None, does=f"one of {LISTS}")
@@ -185,7 +180,7 @@ async def path(context: Context, given: Given) -> int:
     if name in SYSTEM:
         context.out(f"package:{SYSTEM[name].path}")
         return 0
-    package = await found(context, name)
+    package = (await packages.installed(context.phone)).get(name)
     for each in package.paths if package is not None else ():
         context.out(f"package:{each}")
     return 0 if package is not None else 1
@@ -208,13 +203,13 @@ async def has_feature(context: Context, given: Given) -> int:
     return 0 if given.words[0] in FEATURES else 1
 
 
-async def _activities(context: Context, given: Given) -> tuple[Intent, list[str]]:
+async def _activities(context: Context, given: Given) -> list[str]:
     """The components that an intent means, in their short form."""
     words = list(given.words)
     brief = [word for word in words if word in ("--brief", "--components")]
     intent = Intent([word for word in words if word not in brief])
     await apps.refresh(context.phone)
-    return intent, apps.resolve(context.phone, intent.component, intent.package, intent.action, intent.categories)
+    return apps.resolve(context.phone, intent.component, intent.package, intent.action, intent.categories)
 
 
 _BRIEF = "priority=0 preferredOrder=0 match=0x108000 specificIndex=-1 isDefault=false"
@@ -223,7 +218,7 @@ _BRIEF = "priority=0 preferredOrder=0 match=0x108000 specificIndex=-1 isDefault=
 @entry("package resolve-activity", None, does="[--brief] [--components] INTENT: what `am start` would start")
 async def resolve_activity(context: Context, given: Given) -> int:
     """The first match."""
-    _, matches = await _activities(context, given)
+    matches = await _activities(context, given)
     if not matches:
         context.out("No activity found")
     elif "--components" in given.words:
@@ -236,8 +231,7 @@ async def resolve_activity(context: Context, given: Given) -> int:
 
 
 def _info(context: Context, component: str, indent: str) -> None:
-    package, _, activity = component.partition("/")
-    name = package + activity if activity.startswith(".") else activity
+    package, _, name = apps.long(component).partition("/")
     context.out(
         f"{indent}{_BRIEF}\n{indent}ActivityInfo:\n{indent}  name={name}\n{indent}  packageName={package}\n{indent}  enabled=true"
     )
@@ -246,7 +240,7 @@ def _info(context: Context, component: str, indent: str) -> None:
 @entry("package query-activities", None, does="[--brief] [--components] INTENT: all that match")
 async def query_activities(context: Context, given: Given) -> int:
     """Every match."""
-    _, matches = await _activities(context, given)
+    matches = await _activities(context, given)
     if not matches:
         context.out("No activities found")
         return 0
