@@ -72,7 +72,7 @@ def _missing(context: Context, intent: Intent) -> int:
 async def force_stop(context: Context, given: Given) -> int:
     """Silent, whether it was there or not."""
     only_owner("force-stop", given)
-    _close(context, _word(given, "package name"))
+    _close(context, given.first("package name"))
     return 0
 
 
@@ -80,7 +80,7 @@ async def force_stop(context: Context, given: Given) -> int:
 async def kill(context: Context, given: Given) -> int:
     """What is in front stays, as in Android."""
     only_owner("kill", given)
-    name = _word(given, "package name")
+    name = given.first("package name")
     if apps.in_front(context.phone).partition("/")[0] != name:
         _close(context, name)
     return 0
@@ -101,17 +101,11 @@ def _close(context: Context, name: str) -> None:
     context.phone.running_screen.version += 1
 
 
-def _word(given: Given, what: str) -> str:
-    if not given.words:
-        raise Refusal(f"Error: no {what} specified", FAILED)
-    return given.words[0]
-
-
 @entry("activity crash", "--user=", does="PACKAGE|PID: its card goes, with a line in the log")
 async def crash(context: Context, given: Given) -> int:
     """As if it had crashed."""
     only_owner("crash", given)
-    name = _word(given, "process")
+    name = given.first("process")
     screen = context.phone.running_screen
     name = next((package for package, pid in screen.pids.items() if str(pid) == name), name)
     if name in screen.pids:
@@ -178,7 +172,7 @@ async def get_current_user(context: Context, _: Given) -> int:
 @entry("activity switch-user", does="0: the one user")
 async def switch_user(context: Context, given: Given) -> int:
     """Nothing to do for the one that is there."""
-    if _word(given, "user") != "0":
+    if given.first("user") != "0":
         raise Refusal(f"Error: Failed to switch to user {shown(given.words[0])}", 1)
     return 0
 
@@ -186,7 +180,7 @@ async def switch_user(context: Context, given: Given) -> int:
 @entry("activity start-user", "-w --user=", does="0: the one user")
 async def start_user(context: Context, given: Given) -> int:
     """It runs."""
-    if _word(given, "user") != "0":
+    if given.first("user") != "0":
         raise Refusal("Error: could not start user", 1)
     context.out("Success: user started")
     return 0
@@ -195,20 +189,20 @@ async def start_user(context: Context, given: Given) -> int:
 @entry("activity stop-user", "-w -f", does="refused: the one user cannot be stopped")
 async def stop_user(context: Context, given: Given) -> int:
     """Android does not stop its system user either."""
-    raise Refusal(f"Switch failed: Error: Can't stop system user {shown(_word(given, 'user'))}", 1)
+    raise Refusal(f"Switch failed: Error: Can't stop system user {shown(given.first('user'))}", 1)
 
 
 @entry("activity is-user-stopped", does="USER: false for 0")
 async def is_user_stopped(context: Context, given: Given) -> int:
     """The one user runs."""
-    context.out(str(_word(given, "user") != "0").lower())
+    context.out(str(given.first("user") != "0").lower())
     return 0
 
 
 @entry("activity get-started-user-state", does="USER: RUNNING_UNLOCKED for 0")
 async def get_started_user_state(context: Context, given: Given) -> int:
     """The one user runs."""
-    user = _word(given, "user")
+    user = given.first("user")
     context.out("RUNNING_UNLOCKED" if user == "0" else f"User is not started: {shown(user)}")
     return 0
 
@@ -217,7 +211,7 @@ async def get_started_user_state(context: Context, given: Given) -> int:
 async def get_standby_bucket(context: Context, given: Given) -> int:
     """Nothing is ever put aside."""
     only_owner("get-standby-bucket", given)
-    name = _word(given, "package name")
+    name = given.first("package name")
     if name not in package_states.SYSTEM and name not in await packages.installed(context.phone):
         context.out("50")
     else:
@@ -228,7 +222,7 @@ async def get_standby_bucket(context: Context, given: Given) -> int:
 @entry("activity get-inactive", "--user=", does="PACKAGE: Idle=false")
 async def get_inactive(context: Context, given: Given) -> int:
     """Nothing is ever idle."""
-    _word(given, "package name")
+    given.first("package name")
     context.out("Idle=false")
     return 0
 
@@ -288,7 +282,7 @@ async def stack(context: Context, given: Given) -> int:
 @entry("activity package-importance", does="PACKAGE: 100 in front, 400 in the recent apps, 1000 elsewhere")
 async def package_importance(context: Context, given: Given) -> int:
     """As ActivityManager counts."""
-    name = _word(given, "package name")
+    name = given.first("package name")
     front = apps.in_front(context.phone).partition("/")[0] == name
     context.out("100" if front else "400" if name in context.phone.running_screen.pids else "1000")
     return 0
@@ -297,7 +291,7 @@ async def package_importance(context: Context, given: Given) -> int:
 @entry("activity get-uid-state", does="UID: its state; without processes it is NONEXISTENT")
 async def get_uid_state(context: Context, given: Given) -> int:
     """Cards have no processes."""
-    uid = whole(_word(given, "uid"), 0, 1 << 31)
+    uid = whole(given.first("uid"), 0, 1 << 31)
     open_apps: list[App] = context.phone.running_screen.recent
     context.out("2 (TOP)" if any(app.uid == uid for app in open_apps) else "20 (NONEXISTENT)")
     return 0

@@ -6,10 +6,10 @@ import re
 
 from opencph.handset.commands import Context
 from opencph.handset.commands import settings as stored
-from opencph.handset.commands.options import FAILED, Given, Refusal, only_owner, shown
+from opencph.handset.commands.options import FAILED, Given, Refusal, check_user, shown
+from opencph.handset.commands.settings import KEYBOARD
 from opencph.handset.commands.table import entry, refuse
 
-KEYBOARD = "com.opencph.handset.keyboard/.Keyboard"
 INTERFACES = {
     "activity": "android.app.IActivityManager",
     "battery": "",
@@ -50,7 +50,7 @@ async def content(context: Context, given: Given) -> int:
             values[word] = value
         else:
             raise Refusal(f"[ERROR] Unsupported argument: {shown(word)}", 1)
-    only_owner(verb, Given(frozenset(), {"--user": values.get("--user", "0")}, []))
+    check_user(verb, values.get("--user", "0"))
     if "--uri" not in values:
         raise Refusal("[ERROR] Content provider URI not specified. Did you specify --uri argument?", 1)
     match = re.fullmatch(r"content://settings/(system|secure|global)(?:/([^/]{1,200}))?", values["--uri"])
@@ -97,9 +97,7 @@ async def ime_list(context: Context, given: Given) -> int:
 async def ime_set(context: Context, given: Given) -> int:
     """In Android's words."""
     verb = context.args[0]
-    if not given.words:
-        raise Refusal("Error: no input method specified", FAILED)
-    name = given.words[0]
+    name = given.first("input method")
     said = {"set": "selected", "enable": "enabled", "disable": "disabled"}[verb]
     if name != KEYBOARD:
         raise Refusal(f"Unknown input method {shown(name)} cannot be {said} for user #0", FAILED)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from opencph.handset import apps
 from opencph.handset.commands import Context, battery, dumpsys_activity, dumpsys_package
 from opencph.handset.commands.options import Given, Refusal, shown
+from opencph.handset.commands.settings import KEYBOARD
 from opencph.handset.commands.table import entry
 from opencph.handset.screen_layout import density, rotation, size
 
@@ -82,7 +83,7 @@ async def _input_method(context: Context, _: list[str]) -> list[str]:
     visible = str(context.phone.running_screen.focused).lower()
     return [
         "Current Input Method Manager state:",
-        "  mCurMethodId=com.opencph.handset.keyboard/.Keyboard",
+        f"  mCurMethodId={KEYBOARD}",
         f"  mShowRequested={visible} mShowExplicitlyRequested={visible} mInputShown={visible}",
         f"  mIsInputViewShown={visible}",
     ]

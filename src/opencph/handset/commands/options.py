@@ -43,6 +43,12 @@ class Given(NamedTuple):
         """The value of an option under any of its names."""
         return next((self.values[name] for name in names if name in self.values), default)
 
+    def first(self, what: str) -> str:
+        """The first word, which is a `what`. Raises Refusal when there is none."""
+        if not self.words:
+            raise Refusal(f"Error: no {what} specified", FAILED)
+        return self.words[0]
+
 
 class Spec:
     """The options of a command, written as "-d -e --user=": a "=" at the end means that a value follows.
@@ -144,10 +150,14 @@ def whole(text: str, low: int, high: int) -> int | None:
     return int(text) if low <= int(text) <= high else None
 
 
-def only_owner(what: str, given: Given, *more: str) -> None:
-    """`--user` may name the phone's one user, in any of Android's ways. Raises Refusal."""
-    user = given.value("--user", default="0")
-    if user not in ("0", "current", "cur", "all", "-1", "-2", *more):
+def only_owner(what: str, given: Given) -> None:
+    """`--user` may name the phone's one user. Raises Refusal."""
+    check_user(what, given.value("--user", default="0"))
+
+
+def check_user(what: str, user: str) -> None:
+    """It may be the phone's one user, in any of Android's ways. Raises Refusal."""
+    if user not in ("0", "current", "cur", "all", "-1", "-2"):
         if whole(user, -(10**9), 10**9) is None:
             raise threw(what, "IllegalArgumentException", f"Bad user number: {shown(user)}")
         raise threw(what, "IllegalArgumentException", f"Unknown user {user}: this phone has user 0 only")

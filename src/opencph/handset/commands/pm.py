@@ -174,9 +174,7 @@ def _permission(context: Context, name: str, given: Given, indent: str) -> None:
 async def path(context: Context, given: Given) -> int:
     """One line for each APK."""
     only_owner("path", given)
-    if not given.words:
-        raise Refusal("Error: no package specified", FAILED)
-    name = given.words[0]
+    name = given.first("package")
     if name in SYSTEM:
         context.out(f"package:{SYSTEM[name].path}")
         return 0
@@ -189,9 +187,7 @@ async def path(context: Context, given: Given) -> int:
 @entry("package dump", does="PACKAGE: what `dumpsys package PACKAGE` says")
 async def dump(context: Context, given: Given) -> int:
     """The same text."""
-    if not given.words:
-        raise Refusal("Error: no package specified", FAILED)
-    return await context.call("dumpsys", "package", given.words[0])
+    return await context.call("dumpsys", "package", given.first("package"))
 
 
 @entry("package has-feature", does="FEATURE: true or false")

@@ -159,9 +159,7 @@ async def install_remove(context: Context, given: Given) -> int:
 @entry("package install-commit", does="SESSION: install it; several packages all or none")
 async def install_commit(context: Context, given: Given) -> int:
     """Success, or Failure with Android's name for it."""
-    if not given.words:
-        raise Refusal("Error: no session specified", FAILED)
-    number, session = _session(context, given.words[0])
+    number, session = _session(context, given.first("session"))
     del _sessions[number]
     members = [session] if session.children is None else [one for child in session.children if (one := _sessions.pop(child, None))]
     if not members:
@@ -193,9 +191,7 @@ def _renumbered(context: Context, one: Prepared, at: int) -> Prepared:
 @entry("package install-abandon", does="SESSION: forget it")
 async def install_abandon(context: Context, given: Given) -> int:
     """Its APKs are gone."""
-    if not given.words:
-        raise Refusal("Error: no session specified", FAILED)
-    number, session = _session(context, given.words[0])
+    number, session = _session(context, given.first("session"))
     del _sessions[number]
     for child in session.children or []:
         if (one := _sessions.pop(child, None)) is not None:

@@ -28,12 +28,6 @@ async def _package(context: Context, name: str) -> Package | None:
     return package
 
 
-def _one(given: Given, what: str) -> str:
-    if not given.words:
-        raise Refusal(f"Error: no {what} specified", FAILED)
-    return given.words[0]
-
-
 @entry(
     "package enable|disable|disable-user|disable-until-used|default-state",
     "--user=",
@@ -43,7 +37,7 @@ async def set_enabled(context: Context, given: Given) -> int:
     """Disabled ones leave the home screen and cannot be started."""
     phone, verb = context.phone, context.args[0]
     only_owner(verb, given)
-    name, _, component = _one(given, "package or component").partition("/")
+    name, _, component = given.first("package or component").partition("/")
     package = await _package(context, name)
     state = _STATES[verb]
     tests = package is not None and package.test_only
@@ -75,7 +69,7 @@ async def set_hidden(context: Context, given: Given) -> int:
     """A hidden package is as good as not there."""
     phone, verb = context.phone, context.args[0]
     only_owner(verb, given)
-    name = _one(given, "package or component")
+    name = given.first("package or component")
     if not phone.adb_root:
         message = "Neither user 2000 nor current process has android.permission.MANAGE_USERS."
         raise threw(verb, "SecurityException", message)
@@ -94,7 +88,7 @@ async def set_suspended(context: Context, given: Given) -> int:
     """For each package its new state."""
     phone, verb = context.phone, context.args[0]
     only_owner(verb, given)
-    _one(given, "package")
+    given.first("package")
     for name in given.words:
         package = (await packages.installed(phone)).get(name)
         if package is None:
@@ -113,7 +107,7 @@ async def set_permission(context: Context, given: Given) -> int:
     """Silent when it is done."""
     phone, verb = context.phone, context.args[0]
     only_owner(verb, given)
-    name = _one(given, "package")
+    name = given.first("package")
     if len(given.words) < 2:
         raise Refusal("Error: no permission specified", FAILED)
     permission = given.words[1]
@@ -144,7 +138,7 @@ async def reset_permissions(context: Context, _: Given) -> int:
 async def clear(context: Context, given: Given) -> int:
     """Success or Failed."""
     only_owner("clear", given)
-    name = _one(given, "package")
+    name = given.first("package")
     context.phone.running_screen.close_app(name)
     done = await packages.clear(context.phone, name)
     context.out("Success" if done else "Failed")

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from opencph.handset.commands import Context
-from opencph.handset.commands.options import FAILED, Given, Refusal, only_owner, shown
+from opencph.handset.commands.options import FAILED, Given, Refusal, check_user, shown
 from opencph.handset.commands.table import entry
 from opencph.handset.screen_layout import rotation
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
+KEYBOARD = "com.opencph.handset.keyboard/.Keyboard"  # the drawn one, the only one
 NAMESPACES = ("system", "secure", "global")
 KEY_MAX = 200  # characters
 VALUE_MAX_BYTES = 4096
@@ -33,8 +34,8 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
     },
     "secure": {
         "accessibility_enabled": "0",
-        "default_input_method": "com.opencph.handset.keyboard/.Keyboard",
-        "enabled_input_methods": "com.opencph.handset.keyboard/.Keyboard",
+        "default_input_method": KEYBOARD,
+        "enabled_input_methods": KEYBOARD,
         "install_non_market_apps": "1",
         "location_mode": "0",
         "lockscreen.disabled": "0",
@@ -118,7 +119,7 @@ async def settings(context: Context, given: Given) -> int:
     words = list(given.words)
     user = [at for at, word in enumerate(words[:3]) if word == "--user"]
     if user:
-        only_owner("settings", Given(frozenset(), {"--user": [*words, "", ""][user[0] + 1]}, []))
+        check_user("settings", [*words, "", ""][user[0] + 1])
         del words[user[0] : user[0] + 2]
     if not words or words[0] in ("help", "-h", "--help"):
         context.out(USAGE)
