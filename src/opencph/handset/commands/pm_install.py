@@ -174,18 +174,7 @@ async def install_commit(context: Context, given: Given) -> int:
         for each in members:
             installing.discard(context.phone, each.staging)
         raise
-    uids = {each.package.uid for each in prepared}
-    if len(uids) < len(prepared):  # they were counted before any of them was there
-        prepared = [_renumbered(context, each, at) for at, each in enumerate(prepared)]
     return await _finish(context, prepared)
-
-
-def _renumbered(context: Context, one: Prepared, at: int) -> Prepared:
-    if one.before is not None or not at:
-        return one
-    package = msgspec.structs.replace(one.package, uid=one.package.uid + at)
-    packages.write_file(context.phone, f"{one.staging}/{packages.ABOUT}", msgspec.json.encode(package))
-    return one._replace(package=package)
 
 
 @entry("package install-abandon", does="SESSION: forget it")
