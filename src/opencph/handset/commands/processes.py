@@ -69,8 +69,7 @@ def _read(path: Path, user: str, pids: dict[int, int]) -> Process | None:
         words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
         vsz, rss = (int(facts.get(name, "0 kB").split()[0]) for name in ("VmSize", "VmRSS"))
         ticks = int(fields[11]) + int(fields[12])
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-        started = time.time() - uptime + int(fields[19]) / USER_HZ
+        started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + int(fields[19]) / USER_HZ
         pid = int(facts["NSpid"].split()[-1])
         parent = pids.get(int(facts["PPid"]), 0)
         name = facts["Name"]
@@ -152,9 +151,9 @@ _FIELDS: dict[str, Callable[[Process], str]] = {
 )
 async def ps(context: Context, given: Given) -> int:
     """In the columns of Android's toybox."""
-    if given.has("-k", "-g", "-G", "-s", "-t", "-Z", "-O", "-n"):
-        option = next(name for name in ("-k", "-g", "-G", "-s", "-t", "-Z", "-O", "-n") if given.has(name))
-        raise Refusal(f"ps: {option} is not there on a handset: -A -e -f -l -T -w -o -p -P -u -U are", 1)
+    refused = next((name for name in ("-k", "-g", "-G", "-s", "-t", "-Z", "-O", "-n") if given.has(name)), "")
+    if refused:
+        raise Refusal(f"ps: {refused} is not there on a handset: -A -e -f -l -T -w -o -p -P -u -U are", 1)
     fields, heads = _columns(given)
     rows = processes(context, threads=given.has("-T"))
     shell = "root" if context.phone.adb_root else "shell"
