@@ -35,11 +35,6 @@ REPAINT_MAX = 16  # changed boxes; with more everything is painted
 _pictures: OrderedDict[str, tuple[list[Item], Image.Image]] = OrderedDict()  # by phone
 
 
-def now() -> int:
-    """Seconds since the epoch."""
-    return int(time.time())
-
-
 @lru_cache(maxsize=64)
 def _font(pixels: int, wide: bool = False) -> Font:
     """The letters; `wide` ones are those of East Asia, where the machine has a font for them."""

@@ -282,12 +282,12 @@ def icon(phone: Phone, package: Package) -> bytes:
     return b""
 
 
-def write_file(phone: Phone, path: str, data: bytes) -> None:
-    """A small file on the phone's disk. Raises OSError."""
+def write_file(phone: Phone, path: str, data: bytes, mtime: int = 0) -> None:
+    """A whole file on the phone's disk, changed at `mtime` (seconds since the epoch). Raises OSError."""
     upload = Upload(phone.files, phone.disk, path, stat.S_IFREG | 0o644)
     try:
         upload.write([memoryview(data)])
-        upload.finish(0)
+        upload.finish(mtime)
     except OSError:
         upload.abandon()
         raise

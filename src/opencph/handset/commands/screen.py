@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import stat
+import time
 
 from opencph.handset import apps
 from opencph.handset.commands import Context
 from opencph.handset.commands.options import FAILED, Given, Refusal, shown
 from opencph.handset.commands.table import entry, refuse
+from opencph.handset.packages import write_file
 from opencph.handset.screen_layout import rotation
-from opencph.handset.transfers import Upload
 
 SIDE_MAX = 4096  # pixels
 
@@ -40,13 +40,7 @@ async def screencap(context: Context, given: Given) -> int:
         context.out(data)
         return 0
     try:
-        upload = Upload(context.phone.files, context.phone.disk, files[0], stat.S_IFREG | 0o644)
-        try:
-            upload.write([memoryview(data)])
-            upload.finish(drawing.now())
-        except OSError:
-            upload.abandon()
-            raise
+        write_file(context.phone, files[0], data, int(time.time()))
     except OSError as error:
         return context.error(f"screencap: {files[0]}: {error.strerror or os.strerror(error.errno or 5)}")
     return 0
