@@ -1,27 +1,35 @@
-"""The vendor's unmodified SDK clients of the services beside CPH, pointed at a running api process."""
+"""The vendor's unmodified SDK clients, pointed at a running installation or api process."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pytest
 from huaweicloudsdkcore.auth.credentials import BasicCredentials, GlobalCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 
-if TYPE_CHECKING:
-    from api.api_service import Service
+
+class Running(Protocol):
+    """Where to ask, and as whom: an `api.api_service.Service`, an `opencph.testing.RunningCph`."""
+
+    endpoint: str
+
+    @property
+    def credentials(self) -> dict[str, Any]: ...
 
 
-def client_of(service: Service, kind: Any) -> Any:
+def client_of(running: Running, kind: Any) -> Any:
     """A client that signs with the access key, for the project."""
-    keys = service.credentials["access_key"], service.credentials["secret_key"], service.project_id
-    return kind.new_builder().with_credentials(BasicCredentials(*keys)).with_endpoints([service.endpoint]).build()
+    known = running.credentials
+    keys = BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])
+    return kind.new_builder().with_credentials(keys).with_endpoint(running.endpoint).build()
 
 
-def global_client_of(service: Service, kind: Any) -> Any:
+def global_client_of(running: Running, kind: Any) -> Any:
     """A client of a service without projects, such as billing."""
-    keys = service.credentials["access_key"], service.credentials["secret_key"], service.credentials["domain_id"]
-    return kind.new_builder().with_credentials(GlobalCredentials(*keys)).with_endpoints([service.endpoint]).build()
+    known = running.credentials
+    keys = GlobalCredentials(known["access_key"], known["secret_key"], known["domain_id"])
+    return kind.new_builder().with_credentials(keys).with_endpoint(running.endpoint).build()
 
 
 def refused(call: Any, request: Any, status: int, code: str) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import psutil
+from huaweicloudsdkcph.v1 import CphClient, ShowCloudPhoneServerDetailRequest
 
 from opencph.testing import RunningCph
+
+Eventually = Callable[[Callable[[], bool], str], None]
+PARTS = ("api", "worker", "gateway")
 
 
 class StartUp(Protocol):
@@ -26,3 +33,45 @@ def processes_with(data: Path) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
+
+
+def answers(cph: RunningCph) -> bool:
+    """Whether the api answers."""
+    try:
+        with urllib.request.urlopen(f"{cph.endpoint}/healthz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def part(cph: RunningCph, name: str) -> psutil.Process | None:
+    """The process of a part, if it lives."""
+    for child in psutil.Process(cph.process.pid).children():
+        try:
+            if child.name() == f"opencph-{name}":
+                return child
+        except psutil.NoSuchProcess:  # it has ended since it was listed
+            continue
+    return None
+
+
+def refused(cph: RunningCph, status: int = 1) -> str:
+    """The one sentence of an `up` that did not start."""
+    assert cph.process.wait(20) == status
+    cph.stop()
+    assert not [line for line in cph.output if line.startswith("ready ")]
+    said = [line for line in cph.output if not line.startswith("{")]
+    assert len(said) == 1, cph.output
+    return said[0]
+
+
+def server_status(client: CphClient, server_id: str) -> int:
+    """The status that the API shows."""
+    return int(client.show_cloud_phone_server_detail(ShowCloudPhoneServerDetailRequest(server_id=server_id)).status)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

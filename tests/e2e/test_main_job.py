@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,9 @@ from huaweicloudsdkcph.v1 import (
     StopCloudPhoneRequest,
 )
 
-from e2e.running import StartUp
-from e2e.test_up import answers, part
+from e2e.running import Eventually, StartUp, answers, part
 from opencph.testing import PHONES_PER_SERVER, RunningCph, change, purchase
 
-Eventually = Callable[[Callable[[], bool], str], None]
 ROOT = Path(__file__).parents[2]
 FILE = "/sdcard/Download/kept.txt"
 

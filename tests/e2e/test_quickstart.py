@@ -6,15 +6,13 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from e2e.running import StartUp
+from e2e.running import Eventually, StartUp, free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "quickstart.md"
 
@@ -31,12 +29,6 @@ def lines(below: str) -> list[str]:
     return re.findall(r"^    (.+)$", section, re.MULTILINE)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def run(home: Path, *command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "HOME": str(home)}, check=False)
     assert done.returncode == 0, done.stderr
@@ -50,7 +42,7 @@ def test_the_sdk_script_buys_a_server_and_says_how_to_connect(start: StartUp, di
 
 
 def test_the_lines_for_adb_and_ssh_work_with_what_the_api_answers(
-    start: StartUp, directory: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], bool], str], None]
+    start: StartUp, directory: Path, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     for program in ("adb", "ssh"):
         if shutil.which(program) is None:

@@ -20,6 +20,7 @@ import pytest
 from huaweicloudsdkcore.exceptions.exceptions import ConnectionException
 from huaweicloudsdkcph.v1 import (
     ChangeCloudPhoneServerRequest,
+    CphClient,
     CreateNet2CloudPhoneServerRequest,
     DeleteCloudPhoneServerRequest,
     ListCloudPhonesRequest,
@@ -29,11 +30,10 @@ from huaweicloudsdkcph.v1 import (
     ShowJobRequest,
 )
 
-from e2e.running import StartUp
-from e2e.test_up import PARTS, client_of, part, refused, server_status
+from api.vendor_clients import client_of
+from e2e.running import PARTS, Eventually, StartUp, free_port, part, refused, server_status
 from opencph.testing import RunningCph, change, purchase
 
-Eventually = Callable[[Callable[[], bool], str], None]
 JOB_SECONDS = 90.0
 
 
@@ -65,12 +65,12 @@ class Load:
                 self.failed.append(f"{name}: {error!r}")
 
     def acts(self) -> dict[str, Callable[[], None]]:
-        known, client, other = self.cph.credentials, client_of(self.cph), client_of(self.cph)
+        known, client, other = self.cph.credentials, client_of(self.cph, CphClient), client_of(self.cph, CphClient)
         phone_ids = [
             str(phone.phone_id)
             for phone in client.list_cloud_phones(ListCloudPhonesRequest(server_id=self.server_id, limit=100)).phones
         ]
-        writer, buyer, changer = client_of(self.cph), client_of(self.cph), client_of(self.cph)
+        writer, buyer, changer = client_of(self.cph, CphClient), client_of(self.cph, CphClient), client_of(self.cph, CphClient)
 
         def show() -> None:
             client.show_cloud_phone_server_detail(ShowCloudPhoneServerDetailRequest(server_id=self.server_id))
@@ -117,7 +117,7 @@ class Load:
         }
 
     def _await(self, job_ids: list[str]) -> None:
-        client = client_of(self.cph)
+        client = client_of(self.cph, CphClient)
         for job_id in job_ids:
             self._until(lambda job_id=job_id: client.show_job(ShowJobRequest(job_id=job_id)).status != 1)  # type: ignore[misc]
 
@@ -183,7 +183,7 @@ def test_a_rolling_restart_under_load_loses_nothing_and_fails_nothing(
     if shutil.which("adb") is None:
         pytest.skip("no adb: sudo apt-get install adb")
     cph = start("--database", database_url, drain_seconds="60")
-    client = client_of(cph)
+    client = client_of(cph, CphClient)
     servers = []
     for name in ("used", "changed"):
         bought = client.create_net2_cloud_phone_server(CreateNet2CloudPhoneServerRequest(body=purchase(cph.credentials, name)))
@@ -194,12 +194,9 @@ def test_a_rolling_restart_under_load_loses_nothing_and_fails_nothing(
     shown = client.show_cloud_phone_detail(ShowCloudPhoneDetailRequest(phone_id=last.phone_id))
     (access,) = [info for info in shown.access_infos if info.type == "adb"]
     before, program = pids(cph), psutil.Process(cph.process.pid)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        adb_port = probe.getsockname()[1]
     load = Load(cph, *servers)
     threads = [threading.Thread(target=load.run, args=item, daemon=True) for item in load.acts().items()]
-    with echo_through_a_phone(f"{access.server_ip}:{access.access_port}", adb_port) as echo:
+    with echo_through_a_phone(f"{access.server_ip}:{access.access_port}", free_port()) as echo:
         assert echo("before") == "before"
         for thread in threads:
             thread.start()

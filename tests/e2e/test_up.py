@@ -10,81 +10,38 @@ import stat
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcph.v1 import (
     CphClient,
     CreateNet2CloudPhoneServerRequest,
     ListCloudPhonesRequest,
-    ShowCloudPhoneServerDetailRequest,
 )
 
-from e2e.running import StartUp, processes_with
+from api.vendor_clients import client_of
+from e2e.running import PARTS, Eventually, StartUp, answers, part, processes_with, refused, server_status
 from opencph.testing import PHONES_PER_SERVER, RunningCph, purchase
 
-Eventually = Callable[[Callable[[], bool], str], None]
 KEYS = {
     *("endpoint", "region", "project_id", "domain_id", "domain_name", "user_name", "password", "access_key", "secret_key"),
     *("vpc_id", "subnet_id", "keypair_name", "private_key_file", "ssh_port"),
 }
-PARTS = ("api", "worker", "gateway")
-
-
-def answers(cph: RunningCph) -> bool:
-    try:
-        with urllib.request.urlopen(f"{cph.endpoint}/healthz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def part(cph: RunningCph, name: str) -> psutil.Process | None:
-    for child in psutil.Process(cph.process.pid).children():
-        try:
-            if child.name() == f"opencph-{name}":
-                return child
-        except psutil.NoSuchProcess:  # it has ended since it was listed
-            continue
-    return None
-
-
-def client_of(cph: RunningCph) -> CphClient:
-    known = cph.credentials
-    keys = BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])
-    return CphClient.new_builder().with_credentials(keys).with_endpoint(cph.endpoint).build()
 
 
 def buy(cph: RunningCph, eventually: Eventually) -> str:
-    client = client_of(cph)
+    client = client_of(cph, CphClient)
     request = CreateNet2CloudPhoneServerRequest(body=purchase(cph.credentials))
     server_id = str(client.create_net2_cloud_phone_server(request).server_ids[0])
     eventually(lambda: server_status(client, server_id) == 5, f"server {server_id} normal")
     return server_id
 
 
-def server_status(client: CphClient, server_id: str) -> int:
-    return int(client.show_cloud_phone_server_detail(ShowCloudPhoneServerDetailRequest(server_id=server_id)).status)
-
-
 def adb_answers(cph: RunningCph, server_id: str) -> bool:
     """Every phone of the server accepts a connection on its ADB port."""
-    phones = client_of(cph).list_cloud_phones(ListCloudPhonesRequest(server_id=server_id, limit=100)).phones
+    phones = client_of(cph, CphClient).list_cloud_phones(ListCloudPhonesRequest(server_id=server_id, limit=100)).phones
     return len(phones) == PHONES_PER_SERVER and {phone.status for phone in phones} == {2}
-
-
-def refused(cph: RunningCph, status: int = 1) -> str:
-    """The one sentence of an `up` that did not start."""
-    assert cph.process.wait(20) == status
-    cph.stop()
-    assert not [line for line in cph.output if line.startswith("ready ")]
-    said = [line for line in cph.output if not line.startswith("{")]
-    assert len(said) == 1, cph.output
-    return said[0]
 
 
 def test_an_empty_directory_becomes_an_installation_with_secrets_for_nobody_else(start: StartUp) -> None:
@@ -135,9 +92,9 @@ def test_a_second_installation_on_the_same_addresses_is_refused_until_the_first_
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False, env=environment).stdout)
     (found,) = [finding for finding in told["findings"] if finding["name"] == "addresses"]
     assert found["state"] == "missing" and f"process {first.process.pid}" in found["found"]
-    for part in ("worker", "gateway"):
+    for alone in ("worker", "gateway"):
         done = subprocess.run(
-            [sys.executable, "-m", "opencph", part, "--data", str(directory / "second")],
+            [sys.executable, "-m", "opencph", alone, "--data", str(directory / "second")],
             capture_output=True,
             text=True,
             check=False,
@@ -226,7 +183,7 @@ def test_after_a_stop_the_next_start_brings_the_phones_back(start: StartUp, even
     server_id = buy(cph, eventually)
     assert cph.stop() == 0
     again = start()
-    eventually(lambda: server_status(client_of(again), server_id) == 5 and adb_answers(again, server_id), "phones back")
+    eventually(lambda: server_status(client_of(again, CphClient), server_id) == 5 and adb_answers(again, server_id), "phones back")
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -275,7 +232,7 @@ def test_when_up_itself_is_killed_its_parts_end_and_the_next_takes_the_phones_ov
     assert all(psutil.pid_exists(pid) for pid in hosts)
 
     again = start()
-    eventually(lambda: server_status(client_of(again), server_id) == 5 and adb_answers(again, server_id), "phones")
+    eventually(lambda: server_status(client_of(again, CphClient), server_id) == 5 and adb_answers(again, server_id), "phones")
     assert all(psutil.pid_exists(pid) for pid in hosts), "adopted, not replaced"
     assert again.stop() == 0
     assert not processes_with(cph.data)

@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,13 +15,12 @@ from typing import Any
 
 import psutil
 import pytest
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcph import v1 as cph
 
-from e2e.running import StartUp
+from api.vendor_clients import client_of
+from e2e.running import Eventually, StartUp, free_port
 from opencph.testing import RunningCph, purchase
 
-Eventually = Callable[[Callable[[], bool], str], None]
 SECONDS = 30.0
 
 if shutil.which("ssh") is None:
@@ -35,8 +33,7 @@ class User:
     def __init__(self, running: RunningCph, eventually: Eventually) -> None:
         self.running, self.eventually = running, eventually
         self.known = running.credentials
-        keys = BasicCredentials(self.known["access_key"], self.known["secret_key"], self.known["project_id"])
-        self.client = cph.CphClient.new_builder().with_credentials(keys).with_endpoint(running.endpoint).build()
+        self.client = client_of(running, cph.CphClient)
 
     def buy(self, **changed: Any) -> tuple[str, Any]:
         """A server, and the detail of its first phone."""
@@ -87,22 +84,15 @@ def _greets(place: tuple[str, int]) -> bool:
     return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_new_size_of_a_shared_bandwidth_holds_at_once_on_a_connection_that_is_open(user: User) -> None:
     from huaweicloudsdkeip import v2 as eip
 
-    keys = BasicCredentials(user.known["access_key"], user.known["secret_key"], user.known["project_id"])
-    neighbour = eip.EipClient.new_builder().with_credentials(keys).with_endpoint(user.running.endpoint).build()
+    neighbour = client_of(user.running, eip.EipClient)
     asked = eip.CreateSharedBandwidhRequestBody(bandwidth=eip.CreateSharedBandwidthOption(name="shared", size=5))
     shared = neighbour.create_shared_bandwidth(eip.CreateSharedBandwidthRequest(body=asked)).bandwidth.id
     server_id, phone = user.buy(band_width={"band_width_share_type": 1, "band_width_id": shared})
     phone_ip = str(phone.access_infos[0].phone_ip)
-    local = _free_port()
+    local = free_port()
     source = [
         sys.executable,
         "-c",
@@ -146,7 +136,7 @@ def test_a_new_key_pair_is_for_new_logins_at_once_and_open_tunnels_stay(user: Us
     new = tmp_path / "new.pem"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(new)], check=True)
     (adb,) = [info for info in phone.access_infos if info.type == "adb"]
-    local = _free_port()
+    local = free_port()
     tunnel = subprocess.Popen(
         user.ssh(server_id, old, "-N", "-L", f"127.0.0.1:{local}:{adb.phone_ip}:5555"), stdin=subprocess.DEVNULL
     )
@@ -154,8 +144,7 @@ def test_a_new_key_pair_is_for_new_logins_at_once_and_open_tunnels_stay(user: Us
         user.eventually(lambda: _greets(("127.0.0.1", local)), "the phone through the tunnel")
         from huaweicloudsdkkps import v3 as kps
 
-        keys = BasicCredentials(user.known["access_key"], user.known["secret_key"], user.known["project_id"])
-        neighbour = kps.KpsClient.new_builder().with_credentials(keys).with_endpoint(user.running.endpoint).build()
+        neighbour = client_of(user.running, kps.KpsClient)
         public = new.with_suffix(".pem.pub").read_text().strip()
         asked = kps.CreateKeypairRequestBody(keypair=kps.CreateKeypairAction(name="new", public_key=public))
         neighbour.create_keypair(kps.CreateKeypairRequest(body=asked))

@@ -20,11 +20,11 @@ import httpx
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkcph import v1 as sdk
 from huaweicloudsdkkps import v3 as kps
 
+from api.vendor_clients import client_of
 from opencph.store import tables
 from opencph.store.database import Query, open_database, tuple_row
 from opencph.testing import RunningCph, opencph_up, purchase
@@ -42,9 +42,7 @@ class Scenario:
         self.known = known = cph.credentials
         self.secrets = {"password": known["password"], "secret key": known["secret_key"]}
         self.refusals: list[str] = []
-        keys = BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])
-        self.client = sdk.CphClient.new_builder().with_credentials(keys).with_endpoint(cph.endpoint).build()
-        self.keypairs = kps.KpsClient.new_builder().with_credentials(keys).with_endpoint(cph.endpoint).build()
+        self.client, self.keypairs = client_of(cph, sdk.CphClient), client_of(cph, kps.KpsClient)
         pem = Path(known["private_key_file"]).read_text().splitlines()
         self.secrets["private key"] = pem[len(pem) // 2]
 
