@@ -5,114 +5,25 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkcph import v1 as sdk
 
 from apk_maker import apk
-from opencph.testing import opencph_up, purchase
+from e2e.data_user import Ended, User
+from opencph.testing import opencph_up
 
-WAIT_SECONDS = 60.0
 DIRECTORY = "/data/media/0/x"
 AOSP_9 = "23100120231110f004101b21000004c5"
-
-
-class Ended(NamedTuple):
-    status: int | None  # None: no job
-    error_code: str | None
-    error_msg: str | None
-    execute_msg: str | None
-
-
-class User:
-    """A user of one installation with one server."""
-
-    def __init__(self, endpoint: str, known: dict[str, Any]) -> None:
-        keys = BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])
-        self.cph = sdk.CphClient.new_builder().with_credentials(keys).with_endpoint(endpoint).build()
-        self.s3 = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=known["access_key"],
-            aws_secret_access_key=known["secret_key"],
-            region_name=known["region"],
-            config=Config(s3={"addressing_style": "path"}),
-        )
-        self.s3.create_bucket(Bucket="files")
-        bought = self.cph.create_net2_cloud_phone_server(sdk.CreateNet2CloudPhoneServerRequest(body=purchase(known, "data")))
-        (self.server_id,) = bought.server_ids
-        deadline = time.monotonic() + WAIT_SECONDS
-        while self._server_status() != 5:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        listed = self.cph.list_cloud_phones(sdk.ListCloudPhonesRequest(server_id=self.server_id, limit=100)).phones
-        self.phones = [str(phone.phone_id) for phone in listed]
-
-    def _server_status(self) -> int:
-        found = self.cph.show_cloud_phone_server_detail(sdk.ShowCloudPhoneServerDetailRequest(server_id=self.server_id))
-        return int(found.status)
-
-    def ended(self, answer: Any) -> list[Ended]:
-        """How the jobs of an answer ended."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        found = []
-        for item in answer.jobs:
-            if item.job_id is None:
-                found.append(Ended(None, item.error_code, item.error_msg, None))
-                continue
-            while (job := self.cph.show_job(sdk.ShowJobRequest(job_id=item.job_id))).status == 1:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            found.append(Ended(job.status, job.error_code, job.error_msg, job.execute_msg))
-        return found
-
-    def shell(self, content: str, *phone_ids: str, **more: Any) -> list[Ended]:
-        body = sdk.RunShellCommandRequestBody(command="shell", content=content, phone_ids=list(phone_ids) or None, **more)
-        return self.ended(self.cph.run_shell_command(sdk.RunShellCommandRequest(body=body)))
-
-    def text(self, content: str, phone_id: str) -> str:
-        (done,) = self.shell(content, phone_id)
-        return done.execute_msg or ""
-
-    def push(self, content: str, *phone_ids: str) -> list[Ended]:
-        body = sdk.PushFileRequestBody(command="push", content=content, phone_ids=list(phone_ids))
-        return self.ended(self.cph.push_file(sdk.PushFileRequest(body=body)))
-
-    def restored(self, phone_id: str, object_path: str) -> Ended:
-        """How the restore of an object of the bucket ended."""
-        info = {"phone_id": phone_id, "bucket_name": "files", "object_path": object_path}
-        body = sdk.BatchImportCloudPhoneDataRequestBody(restore_infos=[info])
-        (done,) = self.ended(self.cph.batch_import_cloud_phone_data(sdk.BatchImportCloudPhoneDataRequest(body=body)))
-        return done
-
-    def upload(self, key: str, *members: tuple[str, bytes, str | bytes]) -> str:
-        """An archive of (name, type, contents or target) in the object store."""
-        file = io.BytesIO()
-        with tarfile.open(fileobj=file, mode="w") as archive:
-            for name, kind, contents in members:
-                member = tarfile.TarInfo(name)
-                member.type, member.mode, member.mtime = kind, 0o640, 1000
-                if isinstance(contents, str):
-                    member.linkname = contents
-                    archive.addfile(member)
-                else:
-                    member.size = len(contents)
-                    archive.addfile(member, io.BytesIO(contents))
-        self.s3.put_object(Bucket="files", Key=key, Body=file.getvalue())
-        return f"obs://files/{key}"
 
 
 @pytest.fixture(scope="module")
 def user() -> Iterator[User]:
     with opencph_up(settings={"SYNC_COMMANDS_PER_MINUTE": "3"}) as cph:
-        yield User(cph.endpoint, cph.credentials)
+        yield User(cph)
 
 
 def test_a_shell_command_for_a_whole_server_prints_into_each_job(user: User) -> None:
@@ -217,9 +128,7 @@ def test_links_that_no_restore_takes_are_left_out_of_an_export_and_named(user: U
         one,
     )
     user.text("ln -s /system /data/local/tmp/links/lk", one)
-    info = {"phone_id": one, "include_files": ["/data/local/tmp/links"], "bucket_name": "files", "object_path": "out/links.tar"}
-    body = sdk.BatchExportCloudPhoneDataRequestBody(storage_infos=[info])
-    (exported,) = user.ended(user.cph.batch_export_cloud_phone_data(sdk.BatchExportCloudPhoneDataRequest(body=body)))
+    exported = user.exported(one, "out/links.tar", "/data/local/tmp/links")
     assert exported.status == 2, exported
     assert (exported.execute_msg or "").startswith("1 left out: '/data/local/tmp/links/lk' is a link to")
     assert user.restored(other, "out/links.tar")[:2] == (2, None)
@@ -229,11 +138,7 @@ def test_links_that_no_restore_takes_are_left_out_of_an_export_and_named(user: U
 def test_data_of_a_newer_system_is_not_restored_to_an_older_one(user: User) -> None:
     newer, older = user.phones[3], user.phones[5]
     user.text("touch /data/local/tmp/newer", newer)
-    info = {"phone_id": newer, "include_files": ["/data/local/tmp/newer"], "bucket_name": "files", "object_path": "out/newer.tar"}
-    body = sdk.BatchExportCloudPhoneDataRequestBody(storage_infos=[info])
-    assert [
-        done.status for done in user.ended(user.cph.batch_export_cloud_phone_data(sdk.BatchExportCloudPhoneDataRequest(body=body)))
-    ] == [2]
+    assert user.exported(newer, "out/newer.tar", "/data/local/tmp/newer").status == 2
     detail = user.cph.show_cloud_phone_detail(sdk.ShowCloudPhoneDetailRequest(phone_id=newer))
     assert detail.image_version == "AOSP 11.0"
     restart = sdk.RestartCloudPhoneRequestBody(image_id=AOSP_9, phones=[{"phone_id": older}])
@@ -242,11 +147,7 @@ def test_data_of_a_newer_system_is_not_restored_to_an_older_one(user: User) -> N
     assert (refused.status, refused.error_code) == (-1, "CPS.0171")
     assert "AOSP 11.0" in (refused.error_msg or "") and "AOSP 9.0" in (refused.error_msg or "")
     assert user.text("ls /data/local/tmp", older) == ""
-    info |= {"phone_id": older, "include_files": ["/data/local"], "object_path": "out/older.tar"}
-    body = sdk.BatchExportCloudPhoneDataRequestBody(storage_infos=[info])
-    assert [
-        done.status for done in user.ended(user.cph.batch_export_cloud_phone_data(sdk.BatchExportCloudPhoneDataRequest(body=body)))
-    ] == [2]
+    assert user.exported(older, "out/older.tar", "/data/local").status == 2
     assert user.restored(newer, "out/older.tar").status == 2
 
 
@@ -285,24 +186,11 @@ def test_what_is_exported_from_a_phone_can_be_restored_to_another(user: User) ->
         user.upload("data.tar", ("data/media/0/e/a", tarfile.REGTYPE, b"A" * 100_000), ("data/media/0/e/b", tarfile.REGTYPE, b"B")),
         one,
     )
-    info = {
-        "phone_id": one,
-        "include_files": ["/data/media/0/*"],
-        "exclude_files": ["/data/media/0/e/b"],
-        "bucket_name": "files",
-        "object_path": "out/phone.tar",
-    }
-    body = sdk.BatchExportCloudPhoneDataRequestBody(storage_infos=[info])
-    exported = user.cph.batch_export_cloud_phone_data(sdk.BatchExportCloudPhoneDataRequest(body=body))
-    assert [done.status for done in user.ended(exported)] == [2]
+    assert user.exported(one, "out/phone.tar", "/data/media/0/*", exclude_files=["/data/media/0/e/b"]).status == 2
     with tarfile.open(fileobj=io.BytesIO(user.s3.get_object(Bucket="files", Key="out/phone.tar")["Body"].read())) as archive:
         assert "data/media/0/e/a" in archive.getnames()
         assert "data/media/0/e/b" not in archive.getnames()
-    restore = {"phone_id": other, "bucket_name": "files", "object_path": "out/phone.tar"}
-    restored = user.cph.batch_import_cloud_phone_data(
-        sdk.BatchImportCloudPhoneDataRequest(body=sdk.BatchImportCloudPhoneDataRequestBody(restore_infos=[restore]))
-    )
-    assert [done.status for done in user.ended(restored)] == [2]
+    assert user.restored(other, "out/phone.tar").status == 2
     assert user.text("wc -c /data/media/0/e/a", other).split()[0] == "100000"
 
 

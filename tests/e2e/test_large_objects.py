@@ -16,7 +16,7 @@ from huaweicloudsdkcph import v1 as sdk
 
 from bench.objects import grown, measure_objects
 from bench.starting import processes_of
-from e2e.test_data import User
+from e2e.data_user import User
 from opencph.testing import RunningCph, opencph_up
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ def cph() -> Iterator[RunningCph]:
 
 @pytest.fixture(scope="module")
 def user(cph: RunningCph) -> User:
-    return User(cph.endpoint, cph.credentials)
+    return User(cph)
 
 
 def test_a_large_object_is_put_got_and_pushed_to_a_phone_in_little_memory(cph: RunningCph, user: User, tmp_path: Path) -> None:

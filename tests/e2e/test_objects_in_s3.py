@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huaweicloudsdkcph import v1 as sdk
 
 from bench.objects import s3_of
-from e2e.test_data import User
+from e2e.data_user import User
 from opencph.testing import RunningCph, opencph_up
 
 
@@ -37,7 +36,7 @@ def in_front(behind: Any) -> Iterator[RunningCph]:
 
 
 def test_a_phone_takes_from_s3_what_it_is_pushed_exports_to_it_and_is_restored_from_it(in_front: RunningCph, behind: Any) -> None:
-    user = User(in_front.endpoint, in_front.credentials)
+    user = User(in_front)
     phone, other = user.phones[:2]
     user.upload("in.tar", ("data/local/tmp/far.txt", tarfile.REGTYPE, b"from afar"))
     assert _keys(behind) == ["all/files/in.tar"]
@@ -46,9 +45,7 @@ def test_a_phone_takes_from_s3_what_it_is_pushed_exports_to_it_and_is_restored_f
     assert (pushed.status, pushed.error_msg or "") == (2, "")
     assert user.text("cat /data/local/tmp/far.txt", phone) == "from afar"
 
-    info = {"phone_id": phone, "include_files": ["/data/local/tmp"], "bucket_name": "files", "object_path": "out/all.tar"}
-    body = sdk.BatchExportCloudPhoneDataRequestBody(storage_infos=[info])
-    (exported,) = user.ended(user.cph.batch_export_cloud_phone_data(sdk.BatchExportCloudPhoneDataRequest(body=body)))
+    exported = user.exported(phone, "out/all.tar", "/data/local/tmp")
     assert (exported.status, exported.error_msg or "") == (2, "")
     assert _keys(behind) == ["all/files/in.tar", "all/files/out/all.tar"]
 

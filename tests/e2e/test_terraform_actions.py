@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from apk_maker import apk
+from e2e.data_user import object_store
 from e2e.go_client import GoClient, nullable_string, number, string
-from opencph.testing import opencph_up, purchase
+from opencph.testing import RunningCph, opencph_up, purchase
 
 WAIT_SECONDS = 60.0
 V1 = "/v1/{project_id}/cloud-phone"
@@ -30,16 +29,10 @@ V1 = "/v1/{project_id}/cloud-phone"
 class Actions:
     """The provider beside one server, and the object store of its user."""
 
-    def __init__(self, endpoint: str, known: dict[str, Any]) -> None:
-        self.client = GoClient(endpoint, known["access_key"], known["secret_key"], known["project_id"])
-        self.s3 = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=known["access_key"],
-            aws_secret_access_key=known["secret_key"],
-            region_name=known["region"],
-            config=Config(s3={"addressing_style": "path"}),
-        )
+    def __init__(self, running: RunningCph) -> None:
+        known = running.credentials
+        self.client = GoClient(running.endpoint, known["access_key"], known["secret_key"], known["project_id"])
+        self.s3 = object_store(running)
         self.s3.create_bucket(Bucket="files")
         made = self.client.request("POST", "/v2/{project_id}/cloud-phone/servers", purchase(known, "tf-actions"), ok=(200,))
         self.server_id = string(made["server_ids"][0])
@@ -111,7 +104,7 @@ class Actions:
 @pytest.fixture(scope="module")
 def tf() -> Iterator[Actions]:
     with opencph_up() as cph:
-        yield Actions(cph.endpoint, cph.credentials)
+        yield Actions(cph)
 
 
 def archive(name: str, contents: bytes) -> bytes:
