@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,21 +16,21 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcph.v1 import (
     CphClient,
     CreateNet2CloudPhoneServerRequest,
     ListCloudPhonesRequest,
     RestartCloudPhoneRequest,
-    ShowCloudPhoneServerDetailRequest,
 )
 
+from api.vendor_clients import client_of
+from e2e.running import Eventually, server_status
+from opencph.runtimes.builtin import end_all
 from opencph.testing import RunningCph, own_network, purchase, start_up
 
 if TYPE_CHECKING:
     from postgresql_cluster import PostgresqlCluster
 
-Eventually = Callable[[Callable[[], bool], str], None]
 SERVERS = 6
 
 
@@ -49,16 +48,8 @@ class Site:
         )
         self.running.append(found)
         if wait:
-            deadline = time.monotonic() + 60
-            while not any(line.startswith("ready ") for line in found.output):
-                assert found.process.poll() is None and time.monotonic() < deadline, found.output
-                time.sleep(0.02)
+            found.wait_until_ready()
         return found
-
-    def client(self, api: RunningCph) -> CphClient:
-        known = api.credentials
-        keys = BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])
-        return CphClient.new_builder().with_credentials(keys).with_endpoint(api.endpoint).build()
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.url) as connection:
@@ -82,14 +73,8 @@ def site(directory: Path, postgresql_cluster: PostgresqlCluster) -> Iterator[Sit
         for cph in reversed(made.running):
             cph.stop()
         for data in directory.iterdir():
-            _end_phones(data)
+            end_all(data)
     postgresql_cluster.drop_database(url)
-
-
-def _end_phones(data: Path) -> None:
-    from opencph.runtimes.builtin import end_all
-
-    end_all(data)
 
 
 def buy(client: CphClient, api: RunningCph, name: str, count: int = 1) -> list[str]:
@@ -97,19 +82,15 @@ def buy(client: CphClient, api: RunningCph, name: str, count: int = 1) -> list[s
     return [str(one) for one in client.create_net2_cloud_phone_server(CreateNet2CloudPhoneServerRequest(body=body)).server_ids]
 
 
-def status_of(client: CphClient, server_id: str) -> int:
-    return int(client.show_cloud_phone_server_detail(ShowCloudPhoneServerDetailRequest(server_id=server_id)).status)
-
-
 def all_normal(client: CphClient, server_ids: list[str]) -> Callable[[], bool]:
-    return lambda: all(status_of(client, server_id) == 5 for server_id in server_ids)
+    return lambda: all(server_status(client, server_id) == 5 for server_id in server_ids)
 
 
 def test_the_jobs_of_many_servers_are_spread_over_the_workers(site: Site, eventually: Eventually) -> None:
     apis = [site.start("api"), site.start("api", data="second-api")]
     for part in ("worker", "worker", "worker", "gateway", "gateway"):
         site.start(part)
-    clients = [site.client(apis[0]), site.client(apis[1])]
+    clients = [client_of(apis[0], CphClient), client_of(apis[1], CphClient)]
     # the second api has a data directory of its own, and knows the same users
     assert apis[0].credentials["access_key"] == apis[1].credentials["access_key"]
     bought = [
@@ -142,7 +123,7 @@ def test_the_jobs_of_a_dead_worker_are_taken_over(site: Site, eventually: Eventu
     """`killed` is seen at once on the same machine; one that is `stopped`, as by a machine that hangs, loses its lease."""
     api, first = site.start("api"), site.start("worker")
     site.start("gateway")
-    client = site.client(api)
+    client = client_of(api, CphClient)
     warm = buy(client, api, "warm")
     eventually(all_normal(client, warm), f"the first server is normal: {site.words()}")
     bought = buy(client, api, "taken", 3)
@@ -161,7 +142,7 @@ def test_the_jobs_of_a_dead_worker_are_taken_over(site: Site, eventually: Eventu
 def test_a_worker_with_another_directory_does_no_harm_to_phones_that_live_elsewhere(site: Site, eventually: Eventually) -> None:
     api, worker = site.start("api"), site.start("worker")
     site.start("gateway")
-    client = site.client(api)
+    client = client_of(api, CphClient)
     (server_id,) = buy(client, api, "safe")
     eventually(all_normal(client, [server_id]), f"the server is normal: {site.words()}")
     homes = sorted(path.name for path in (site.directory / "data" / "builtin").iterdir())
@@ -178,7 +159,7 @@ def test_a_worker_with_another_directory_does_no_harm_to_phones_that_live_elsewh
             assert said.startswith(f"opencph {part} cannot run: the phones of this database live in {site.directory}/data on ")
             assert "opencph hosts adopt" in said
     site.start("worker")
-    assert status_of(client, server_id) == 5
+    assert server_status(client, server_id) == 5
     assert sorted(path.name for path in (site.directory / "data" / "builtin").iterdir()) == homes
     assert not [path for path in (site.directory / "other" / "builtin").iterdir() if not path.name.startswith(".")]
     assert _boots(site) == boots
@@ -194,14 +175,14 @@ def _boots(site: Site) -> dict[str, str]:
 def test_phones_can_be_given_another_home_by_an_operator(site: Site, eventually: Eventually) -> None:
     api, worker = site.start("api"), site.start("worker")
     site.start("gateway")
-    client = site.client(api)
+    client = client_of(api, CphClient)
     (server_id,) = buy(client, api, "moved")
     eventually(all_normal(client, [server_id]), f"the server is normal: {site.words()}")
     adopt = [sys.executable, "-m", "opencph", "hosts", "adopt", "--data", str(site.directory / "new"), "--database", site.url]
     refused = subprocess.run(adopt, capture_output=True, text=True, check=False)
     assert refused.returncode == 1 and "stop it first" in refused.stderr
     assert worker.stop() == 0
-    _end_phones(site.directory / "data")
+    end_all(site.directory / "data")
     shutil.rmtree(site.directory / "data" / "builtin")  # its disk is lost
     again = site.start("worker", wait=False)
     assert again.process.wait(40) == 1, again.output
@@ -217,11 +198,8 @@ def test_phones_can_be_given_another_home_by_an_operator(site: Site, eventually:
 
 def test_many_processes_that_start_at_once_on_an_empty_database_all_get_ready(site: Site) -> None:
     started = [site.start(part, wait=False) for part in ("api", "api", "worker", "worker", "gateway", "gateway")]
-    deadline = time.monotonic() + 90
-    while not all(any(line.startswith("ready ") for line in cph.output) for cph in started):
-        assert all(cph.process.poll() is None for cph in started), [cph.output for cph in started]
-        assert time.monotonic() < deadline, [cph.output for cph in started]
-        time.sleep(0.05)
+    for cph in started:
+        cph.wait_until_ready(90)
     assert site.rows("SELECT count(*) FROM alembic_version") == [(1,)]
     assert site.rows("SELECT count(*) FROM users") == [(1,)]
     assert site.rows("SELECT count(*) FROM homes") == [(1,)]
