@@ -49,7 +49,7 @@ def restart(data: Data = None, config: Config = None) -> None:
 
 
 def _alone(name: str, settings: Settings) -> None:
-    from opencph.supervisor import run_alone
+    from opencph.parts import run_alone
 
     raise typer.Exit(run_alone(name, settings))
 

@@ -11,12 +11,12 @@ import time
 import msgspec
 
 from opencph.handover import TRIAL_SECONDS
+from opencph.parts import PARTS
 from opencph.preparation import running_up
 from opencph.settings import Settings
 
 OUTCOME = "replaced.json"
 POLL_SECONDS = 0.05
-PARTS = 3
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ def restart(settings: Settings) -> int:
     outcome = settings.run_directory / OUTCOME
     outcome.unlink(missing_ok=True)
     os.kill(pid, signal.SIGUSR1)
-    deadline = time.monotonic() + TRIAL_SECONDS + (PARTS + 1) * settings.ready_timeout_seconds
+    deadline = time.monotonic() + TRIAL_SECONDS + (len(PARTS) + 1) * settings.ready_timeout_seconds
     while not outcome.exists():
         if time.monotonic() > deadline or running_up(settings) is None:
             print(f"opencph restart: `opencph up` (process {pid}) gave no answer; see {settings.log_directory}", file=sys.stderr)

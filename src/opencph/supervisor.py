@@ -14,10 +14,8 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
 from typing import NamedTuple
 
 import structlog
@@ -26,6 +24,7 @@ import opencph
 from opencph import handover, log
 from opencph.children import Child, Ready, fork, how_it_ended, kill, sentence
 from opencph.network_claim import NetworkTakenError, claim
+from opencph.parts import PARTS, import_parts, run_part
 from opencph.preparation import (
     OnlyOne,
     StartError,
@@ -45,13 +44,6 @@ UPKEEP_SECONDS = 60.0
 #: The signal on which `up` replaces its parts, and on which a part leaves because it is replaced.
 REPLACE = signal.SIGUSR1
 
-#: name -> module and function. Each runs until SIGTERM and calls `ready` once it serves.
-PARTS = {
-    "worker": ("opencph.worker", "run_worker"),
-    "gateway": ("opencph.gateway.process", "run_gateway"),
-    "api": ("opencph.api.process", "run_api"),
-}
-
 #: What becomes of the work of a part that is ended because it hangs.
 HUNG_WORK = {
     "worker": "its jobs go on from their last recorded step",
@@ -60,12 +52,6 @@ HUNG_WORK = {
 }
 
 _logger = structlog.get_logger("opencph.supervisor")
-
-
-def run_part(name: str, settings: Settings, ready: Ready, **more: object) -> None:
-    """Run one part in this process until it is told to stop."""
-    module, function = PARTS[name]
-    getattr(import_module(module), function)(settings, ready, **more)
 
 
 class _Ended(NamedTuple):
@@ -349,15 +335,6 @@ class Supervisor:
         return ended
 
 
-def _import_parts(settings: Settings) -> None:
-    """What the parts share is imported once, before they are forked."""
-    for module, _ in PARTS.values():
-        import_module(module)
-    if settings.database_url.startswith("postgres"):
-        with suppress(ImportError):  # the child that opens the database says what is missing
-            import_module("opencph.store.postgresql")
-
-
 def up(settings: Settings) -> int:
     """Run everything until SIGINT or SIGTERM; replace it on SIGUSR1. Returns the exit status; says in one sentence why it could
     not start."""
@@ -396,7 +373,7 @@ def up(settings: Settings) -> int:
 
 def _prepare(supervisor: Supervisor) -> None:
     settings = supervisor.settings
-    supervisor.in_child("prepare", lambda: prepare_database(settings), meanwhile=lambda: _import_parts(settings))
+    supervisor.in_child("prepare", lambda: prepare_database(settings), meanwhile=lambda: import_parts(settings))
     gc.collect()
     gc.freeze()  # the pages of what was imported stay shared
 
@@ -426,40 +403,3 @@ def _announce(settings: Settings, endpoint: str) -> None:
         print(f"OpenCPH {opencph.__version__}: region {settings.region}, data in {settings.data}")
         print(f"credentials for SDKs and scripts in {settings.data / 'credentials.json'}; stop with Ctrl-C")
         print(f"ready {endpoint}", flush=True)
-
-
-def run_alone(name: str, settings: Settings) -> int:
-    """`opencph api|worker|gateway`: one part in this process, beside others that share its database."""
-    try:
-        more = {"listening": _activated() or listen(settings.listen)} if name == "api" else {}
-        network = None if name == "api" else claim(settings)  # an api opens none of those addresses
-        prepare_directories(settings)
-        log.configure(settings.log_level, process=name, directory=settings.log_directory, style=settings.log_format)
-        prepare_database(settings, part=name)
-
-        def ready(endpoint: str = "") -> None:
-            if endpoint:
-                write_credentials(settings, endpoint)
-            print(f"ready {endpoint or name}", flush=True)
-
-        run_part(name, settings, ready, **more)
-        if network is not None:
-            network.close()
-    except KeyboardInterrupt:
-        return 0
-    except Exception as error:
-        if not type(error).__module__.startswith("opencph.") and not isinstance(error, OSError):
-            _logger.error(f"{name} failed", exception=traceback.format_exc())
-        print(f"opencph {name} cannot run: {sentence(error)}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _activated() -> socket.socket | None:
-    """The socket that systemd listens on for us (sd_listen_fds(3)); it stays while api processes come and go."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
-        return None
-    listening = socket.socket(fileno=3)
-    listening.set_inheritable(False)
-    listening.setblocking(False)
-    return listening
