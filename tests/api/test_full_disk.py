@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,19 +13,14 @@ from opencph.api.errors import refusal
 from opencph.api.health import Readiness
 from opencph.store import processes
 from opencph.store.database import StoreFullError, StoreUnavailableError
+from small_disk import fill, small_file_system
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
     """A file system of its own, of 8 MiB."""
-    place = Path(tempfile.mkdtemp(prefix="cph-", dir="/tmp"))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        shutil.rmtree(place)
-        pytest.skip(f"no small file system: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
-    place.rmdir()
+    with small_file_system("8m") as place:
+        yield place
 
 
 def test_a_call_that_meets_a_full_disk_says_so_and_succeeds_when_there_is_room_again(small_disk: Path) -> None:
@@ -36,10 +28,7 @@ def test_a_call_that_meets_a_full_disk_says_so_and_succeeds_when_there_is_room_a
     try:
         body = {"keypair": {"name": "one-more"}}
         path = f"/v3/{world.mine.project_id}/keypairs"
-        filler = small_disk / "filler"
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-            while True:
-                file.write(b"x" * 4096)
+        filler = fill(small_disk)
         for number in range(50):  # the write-ahead log may have some room of its own
             reply = world.call("POST", path, body | {"keypair": {"name": f"pair-{number}"}})
             if reply.status >= 400:
@@ -57,10 +46,7 @@ def test_readiness_says_that_the_disk_is_full_while_those_who_live_cannot_say_so
     world = World(small_disk / "data", f"sqlite:///{small_disk}/data/opencph.db")
     try:
         assert world.call("GET", "/readyz").body["missing"] == ["worker", "gateway"]  # none runs, and writing is no trouble
-        filler = small_disk / "filler"
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-            while True:
-                file.write(b"x" * 4096)
+        filler = fill(small_disk)
         for _ in range(300):  # the write-ahead log may have some room of its own
             try:
                 processes.try_writing(world.database)

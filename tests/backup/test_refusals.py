@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +26,7 @@ from opencph.runtimes.builtin.homes import Homes
 from opencph.settings import Settings
 from opencph.store.database import Query, open_database, scalar
 from opencph.store.migrate import HEAD, migrate
+from small_disk import small_file_system
 
 G = "files/builtin/" + "a" * 32
 
@@ -230,14 +229,8 @@ def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
     """A file system of its own, of 4 MiB."""
-    place = Path(tempfile.mkdtemp(prefix="cph-", dir="/tmp"))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        shutil.rmtree(place)
-        pytest.skip(f"no small file system: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
-    place.rmdir()
+    with small_file_system("4m") as place:
+        yield place
 
 
 def test_a_full_disk_leaves_no_half_backup_and_no_half_installation(tmp_path: Path, small_disk: Path) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import msgspec
 import pytest
 
 from opencph.log import FILE_NAME, _File
+from small_disk import fill, small_file_system
 
 _TALK = """
 import logging, sys
@@ -30,16 +29,8 @@ for line in sys.stdin:
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
     """A file system of its own, of 256 KiB."""
-    place = Path(tempfile.mkdtemp(prefix="cph-", dir="/tmp"))
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", place], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        shutil.rmtree(place)
-        pytest.skip(f"no small file system: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
-    place.rmdir()
+    with small_file_system("256k") as place:
+        yield place
 
 
 def test_a_full_disk_is_no_news_on_stderr_and_later_lines_are_kept(small_disk: Path, tmp_path: Path) -> None:
@@ -55,10 +46,7 @@ def test_a_full_disk_is_no_news_on_stderr_and_later_lines_are_kept(small_disk: P
         assert talk.stdout.readline() == "said\n"
 
     say("before")
-    filler = small_disk / "filler"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(b"x" * 4096)
+    filler = fill(small_disk)
     for number in range(300):
         say(f"lost-{number}" + "x" * 200)
     filler.unlink()
