@@ -16,12 +16,12 @@ from urllib.parse import parse_qsl
 
 import huaweicloudsdkcph.v1 as cph
 import pytest
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 
 from api.api_service import start, stop
 from api.edge_client import UNKNOWN
 from api.samples import NOBODYS, SAMPLES, Body, Ids, command, tags
+from api.vendor_clients import client_of
 from opencph.api.routes import ROUTES
 from opencph.api.routing import Route
 from opencph.iam.actions import CPH_ACTIONS
@@ -76,11 +76,6 @@ def ids(api: Service) -> dict[str, str]:
 
 def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
-def client_of(api: Service, kind: Any) -> Any:
-    keys = api.credentials["access_key"], api.credentials["secret_key"], api.project_id
-    return kind.new_builder().with_credentials(BasicCredentials(*keys)).with_endpoints([api.endpoint]).build()
 
 
 def request_of(operation: str, route: Route, ids: dict[str, str]) -> Any:

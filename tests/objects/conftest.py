@@ -29,14 +29,15 @@ def service() -> Iterator[Service]:
     assert "Traceback" not in log, log
 
 
-def s3_client(service: Service) -> boto3.client:
+def s3_client(service: Service, signature: str | None = None) -> boto3.client:
+    """A client that signs as boto3 does by default, or with the version `signature` (s3v4, s3)."""
     return boto3.client(
         "s3",
         endpoint_url=service.endpoint,
         aws_access_key_id=service.credentials["access_key"],
         aws_secret_access_key=service.credentials["secret_key"],
         region_name=service.credentials["region"],
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+        config=Config(signature_version=signature, s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
     )
 
 

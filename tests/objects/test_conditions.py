@@ -149,14 +149,8 @@ def test_a_refused_upload_is_answered_although_its_body_has_been_read(
 
 
 def test_a_signed_url_of_an_s3_client_puts_and_gets(s3: Any, service: Service) -> None:
-    import boto3
-    from botocore.config import Config
-
-    known = service.credentials
     for version in ("s3v4", "s3"):
-        client = boto3.client("s3", endpoint_url=service.endpoint, region_name=known["region"],
-                              aws_access_key_id=known["access_key"], aws_secret_access_key=known["secret_key"],
-                              config=Config(signature_version=version, s3={"addressing_style": "path"}))  # fmt: skip
+        client = s3_client(service, version)
         key = f"dir/é 1+&ü{version}.txt"
         assert (
             httpx.put(client.generate_presigned_url("put_object", {"Bucket": "insist", "Key": key}), content=b"hello").status_code

@@ -49,18 +49,7 @@ def test_a_checksum_in_a_header_is_held_against_the_contents(s3: Any, name: str)
 
 
 def test_a_checksum_that_is_not_computed_needs_a_digest_beside_it(service: Service) -> None:
-    import boto3
-    from botocore.config import Config
-
-    known = service.credentials
-    unsigned = boto3.client(
-        "s3",
-        endpoint_url=service.endpoint,
-        aws_access_key_id=known["access_key"],
-        aws_secret_access_key=known["secret_key"],
-        region_name=known["region"],
-        config=Config(signature_version="s3", s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
-    )
+    unsigned = s3_client(service, "s3")
     words = {"Bucket": "kept", "Key": "c", "Body": b"x", "ChecksumCRC32C": "AAAAAA=="}
     s3_client(service).create_bucket(Bucket="kept")
     assert refusal(unsigned.put_object, **words) == (501, "NotImplemented")
