@@ -104,7 +104,7 @@ def run(site: Site, case: Case) -> None:
     scenario.prepare()
     site.jobs_ended(0)
     after = max((job.seq for job in site.jobs()), default=0)
-    during = case.point.endswith(f":{DURING}")
+    during = scenario.during = case.point.endswith(f":{DURING}")
     point = case.point.replace(f":{DURING}", ":before")
     try:
         with Watch(site):
