@@ -217,28 +217,27 @@ def run_all(cases: Sequence[Case], processes: int, deadline: float, tell: bool) 
         except queue.Empty:
             if not any(process.is_alive() for process, _ in crews):
                 break
-            if time.monotonic() > deadline:
-                for _, todo in crews:
-                    with suppress(queue.Empty):
-                        while todo.get_nowait() is not None:
-                            continue
-                    todo.put(None)
-            continue
-        if result is None:
-            alive -= 1
-            continue
-        found.append(result)
-        if tell:
-            _tell(result, len(found), len(cases))
+        else:
+            if result is None:
+                alive -= 1
+                continue
+            found.append(result)
+            if tell:
+                _tell(result, len(found), len(cases))
         if time.monotonic() > deadline:
             for _, todo in crews:
-                with suppress(queue.Empty):
-                    while todo.get_nowait() is not None:
-                        continue
-                todo.put(None)
+                _leave_out(todo)
     for process, _ in crews:
         process.join(60)
     return found
+
+
+def _leave_out(todo: multiprocessing.Queue[Case | None]) -> None:
+    """Take out the cases that have not begun, and say again that no more come."""
+    with suppress(queue.Empty):
+        while todo.get_nowait() is not None:
+            continue
+    todo.put(None)
 
 
 def _tell(result: Result, count: int, of: int) -> None:
