@@ -232,9 +232,7 @@ class Phone:
         if config.shares != self.config.shares:
             self._files = None
             if self._sandbox is not None:  # what runs in it ends; the next one sees what is shared now
-                task = asyncio.get_running_loop().create_task(self._leave_sandbox())
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self.run(self._leave_sandbox())
         self.config = config
         self.disk.limit = config.data_bytes
         if self.properties is not None:
