@@ -96,11 +96,9 @@ def binds(phone: Phone, refused: str = "") -> list[Bind]:
     image = system_image()
     directory = phone.config.directory.resolve()
     directories = {"/system", BIN, "/system/etc", "/system/lib"}
-    for library in image.libraries:
-        directories.update(str(parent) for parent in Path(library).parents if str(parent) != "/")
     locales = [locale for locale in _LOCALES if Path(locale).is_dir()]
-    for locale in locales:
-        directories.update(str(parent) for parent in Path(locale).parents if str(parent) != "/")
+    for shown in (*image.libraries, *locales):
+        directories.update(str(parent) for parent in Path(shown).parents if str(parent) != "/")
     lines = [Bind("dir", name, mode=0o755) for name in sorted(directories)]
     lines += [Bind("ro-bind", f"{BIN}/{name}", str(path)) for name, path in image.programs.items() if name != "free"]
     lines += [Bind("symlink", f"{BIN}/{name}", target) for name, target in image.links.items() if name != "free"]

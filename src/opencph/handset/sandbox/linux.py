@@ -48,6 +48,12 @@ def syscall(number: int, *arguments: object) -> int:
     return result
 
 
+def own_mounts() -> None:
+    """A mount namespace of our own: what is mounted from now on is seen here only. Raises OSError."""
+    unshare(CLONE_NEWNS)
+    mount("none", "/", "", MS_REC | MS_PRIVATE)
+
+
 def setns(fd: int, kind: int) -> None:
     """Enter a namespace."""
     _check(_libc.setns(fd, kind), "setns")

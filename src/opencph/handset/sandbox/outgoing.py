@@ -135,8 +135,7 @@ def _show_device() -> None:
         mode = Path(TUN).stat().st_mode
         if stat.S_ISCHR(mode) and mode & 0o006 == 0o006:
             return
-        linux.unshare(linux.CLONE_NEWNS)
-        linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+        linux.own_mounts()
         linux.mount("tmpfs", str(Path(TUN).parent), "tmpfs", linux.MS_NOSUID, "mode=0755,size=64k")
         os.mknod(TUN, stat.S_IFCHR | 0o666, _TUN_NUMBER)
         Path(TUN).chmod(0o666)
