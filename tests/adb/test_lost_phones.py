@@ -1,4 +1,4 @@
-"""The client side against phones that die, freeze, or leave their connection to somebody who does nothing: no call waits for ever."""
+"""The client side against phones that die, freeze, or leave their connection to somebody who does nothing: no call hangs."""
 
 from __future__ import annotations
 

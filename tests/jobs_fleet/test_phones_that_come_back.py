@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, update
 from jobs_fleet.conftest import file_of
 from jobs_fleet.small_world import JobRow, World, eventually
 from jobs_fleet.test_shared_storage import ended, push_files, put
+from opencph.adb import client
 from opencph.adb.client import connect
 from opencph.fleet import boots, findings, sync_commands
 from opencph.fleet.adb_check import answers_adb
@@ -186,6 +187,32 @@ def test_a_command_that_was_begun_and_lost_its_host_fails_and_is_not_begun_again
             assert await file_of(phone.ip, FILE) == b"once\n"
             async with await connect(phone.ip) as connection:
                 assert (await connection.shell("ls /data/local/tmp/.cph")).code != 0, "the marks of the one that failed are left"
+
+    asyncio.run(main())
+
+
+def test_jobs_of_phones_whose_host_is_frozen_end_in_time_and_say_so(handsets: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = handsets
+    monkeypatch.setattr(boots, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(client, "QUIET_SECONDS", 0.5)
+
+    async def main() -> None:
+        async with bought(world) as (runtime, server_id):
+            phone = world.phones(server_id)[0]
+            home = world.settings.data / "builtin" / world.server(server_id).generation_id
+            files = put(world, "share.tar", {"data/share_me/a": b"A"})
+            begun = shell(world, f"echo once >>{FILE}; sleep 50", [phone.phone_id])
+            await eventually((home / "phones" / phone.phone_id / FILE.lstrip("/")).exists, "the command has begun")
+            host = lock_holder(home / HOST_LOCK)
+            assert host is not None
+            os.kill(host, signal.SIGSTOP)
+            (job,) = await all_of(world, begun)
+            assert (job.status, job.error_code) == (-1, "CPS.0191") and "says nothing any more" in (job.error_msg or "")
+            (job,) = await all_of(world, shell(world, "id", [phone.phone_id]))
+            assert (job.status, job.error_code) == (-1, "CPS.0141") and "no ADB answer" in (job.error_msg or "")
+            ((status, message),) = await ended(world, push_files(world, server_id, files))
+            assert status == -1 and "3 of 3 phones failed" in (message or "")
+            assert runtime.started == [], "that is the reconciler's: who does not answer may be at work"
 
     asyncio.run(main())
 
