@@ -25,6 +25,7 @@ from huaweicloudsdkcph.v1 import (
 
 from api.vendor_clients import client_of
 from e2e.running import Eventually, server_status
+from opencph.jobs.failpoints import ARMED, REACHED
 from opencph.runtimes.builtin import end_all
 from opencph.testing import RunningCph, own_network, purchase, start_up
 
@@ -41,11 +42,10 @@ class Site:
         self.directory, self.url, self.network = directory, url, network
         self.running: list[RunningCph] = []
 
-    def start(self, part: str, *, data: str = "data", network: str | None = None, wait: bool = True) -> RunningCph:
+    def start(self, part: str, *, data: str = "data", network: str | None = None, wait: bool = True, **settings: str) -> RunningCph:
         """One part on a data directory of this site; the database is everybody's."""
-        found = start_up(
-            self.directory / data, network or self.network, "--database", self.url, settings={"log_level": "info"}, command=part
-        )
+        settings = {"log_level": "info", **settings}
+        found = start_up(self.directory / data, network or self.network, "--database", self.url, settings=settings, command=part)
         self.running.append(found)
         if wait:
             found.wait_until_ready()
@@ -137,6 +137,59 @@ def test_the_jobs_of_a_dead_worker_are_taken_over(site: Site, eventually: Eventu
     eventually(all_normal(client, bought), "and what the first one wakes up to changes nothing")
     assert site.rows("SELECT count(*) FROM jobs WHERE status <> 2") == [(0,)]
     assert site.rows("SELECT count(*), count(DISTINCT server_id) FROM generations WHERE state = 'serving'") == [(4, 4)]
+
+
+def test_a_worker_that_is_frozen_while_it_takes_jobs_keeps_no_other_from_taking_them(site: Site, eventually: Eventually) -> None:
+    """It holds the lock that everybody needs who takes jobs, in a transaction that it does not end."""
+    api, first = site.start("api"), site.start("worker")
+    site.start("gateway")
+    client = client_of(api, CphClient)
+    os.kill(first.process.pid, signal.SIGSTOP)
+    bought = buy(client, api, "locked")
+    with psycopg.connect(site.url) as holding:
+        holding.execute("SELECT 1 FROM jobs WHERE status = 1 FOR UPDATE")
+        os.kill(first.process.pid, signal.SIGCONT)
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
+        eventually(lambda: site.rows(waiting) != [], f"the worker takes the job, and waits for its row: {site.words()}")
+        os.kill(first.process.pid, signal.SIGSTOP)
+    eventually(lambda: _frozen(site), f"its transaction is open, and nobody works in it: {site.words()}")
+    locked = (
+        "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND state = 'idle in transaction'"
+    )
+    assert site.rows(locked) != [], "under the lock of the leases"
+    site.start("worker")
+    eventually(all_normal(client, bought), f"the second worker does the job: {site.words()}")
+    os.kill(first.process.pid, signal.SIGCONT)
+    again = buy(client, api, "after")
+    eventually(all_normal(client, again), f"and the first one finds its way back: {site.words()}")
+    assert first.process.poll() is None
+    assert site.rows("SELECT count(*) FROM jobs WHERE status <> 2") == [(0,)]
+
+
+def test_a_worker_that_is_frozen_in_the_middle_of_a_step_loses_it(site: Site, eventually: Eventually) -> None:
+    halt = site.directory / "halt"
+    halt.mkdir()
+    (halt / ARMED).write_text("create_server:serve:after")  # in the transaction of the step
+    api, first = site.start("api"), site.start("worker", failpoint_directory=str(halt))
+    site.start("gateway")
+    client = client_of(api, CphClient)
+    bought = buy(client, api, "middle")
+    eventually((halt / REACHED).exists, f"the worker is in the middle of a step: {site.words()}")
+    os.kill(first.process.pid, signal.SIGSTOP)
+    assert _frozen(site)
+    site.start("worker")
+    eventually(all_normal(client, bought), f"the second worker takes it over: {site.words()}")
+    (halt / REACHED).unlink()
+    os.kill(first.process.pid, signal.SIGCONT)
+    eventually(lambda: "due to idle-in-transaction timeout" in site.words(), f"the first one sees that it lost: {site.words()}")
+    again = buy(client, api, "after")
+    eventually(all_normal(client, again), f"and it does no harm: {site.words()}")
+    assert site.rows("SELECT count(*) FROM jobs WHERE status <> 2") == [(0,)]
+    assert site.rows("SELECT count(*), count(DISTINCT server_id) FROM generations WHERE state = 'serving'") == [(2, 2)]
+
+
+def _frozen(site: Site) -> bool:
+    return site.rows("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'") != []
 
 
 def test_a_worker_with_another_directory_does_no_harm_to_phones_that_live_elsewhere(site: Site, eventually: Eventually) -> None:
