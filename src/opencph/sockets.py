@@ -1,4 +1,5 @@
-"""Sockets that more than one part makes or sets: the listening one of the HTTP endpoint, and options. Nothing is served here."""
+"""Sockets that more than one part makes or sets: the listening one of the HTTP endpoint, options, and how addresses are written.
+Nothing is served here."""
 
 from __future__ import annotations
 
@@ -61,6 +62,12 @@ def stop_accepting(listening: socket.socket) -> None:
                 found = os.fstat(descriptor)
                 if stat.S_ISSOCK(found.st_mode) and found.st_ino == number:
                     os.dup2(nobodys.fileno(), descriptor, inheritable=False)
+
+
+def address_text(address: tuple[str, int]) -> str:
+    """An address and its port as people write them, "[host]:port" for IPv6."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def do_not_pace(sock: socket.socket, ip: str) -> None:

@@ -47,9 +47,3 @@ def _is_taken(pair: Pair) -> bool:
         except OSError as error:
             return error.errno == errno.EADDRINUSE
     return False
-
-
-def shown(pair: Pair) -> str:
-    """An address and its port as people write them."""
-    host, port = pair
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -20,6 +20,7 @@ from opencph.fleet.statuses import PhoneStatus, ServerStatus
 from opencph.fleet.times import now_ms
 from opencph.jobs import RUNNING, Batch, Job, JobFailedError, JobKind, Step
 from opencph.runtimes import GenerationSpec, Runtime, RuntimeFaultError
+from opencph.sockets import address_text
 from opencph.store import revisions, tables
 from opencph.store.database import Query, Transaction, command, in_list, json_list, scalar
 
@@ -187,7 +188,7 @@ class _ServerWork:
             taken = await asyncio.to_thread(self._taken, generation_id)
         if taken:
             more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-            raise job_failed(CREATE_FAILED, f"{address_check.shown(taken[0])}{more} cannot be opened: {address_check.ADVICE}")
+            raise job_failed(CREATE_FAILED, f"{address_text(taken[0])}{more} cannot be opened: {address_check.ADVICE}")
 
     def _taken(self, generation_id: str) -> list[address_check.Pair]:
         with self.fleet.database.read() as tx:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import structlog
 
-from opencph.gateway.relay import Address, address_text
-from opencph.sockets import do_not_pace
+from opencph.gateway.relay import Address
+from opencph.sockets import address_text, do_not_pace
 
 #: Gets the accepted connection (non-blocking) and the address it came in on. Owns the connection.
 OnAccept = Callable[[socket.socket, Address], None]

@@ -17,8 +17,9 @@ from opencph.fleet.generation_routes import Route
 from opencph.gateway.bandwidth import Limits
 from opencph.gateway.listeners import Listeners
 from opencph.gateway.phone_share import PhoneShares
-from opencph.gateway.relay import Address, Relay, Relays, address_text, reset
+from opencph.gateway.relay import Address, Relay, Relays, reset
 from opencph.gateway.telling import Sparing
+from opencph.sockets import address_text
 
 #: Of the files that this process may open, so large a part may be connections of one client; each takes two.
 CLIENT_SHARE = 1 / 4

@@ -23,13 +23,6 @@ from opencph.sockets import do_not_pace
 
 Address = tuple[str, int]
 
-
-def address_text(address: Address) -> str:
-    """As people write it, "[host]:port" for IPv6."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 PIPE_BYTES = 1024 * 1024
 #: What one direction may move before others get their turn.
 TURN_BYTES = 4 * PIPE_BYTES

@@ -17,7 +17,7 @@ from structlog.contextvars import bind_contextvars
 from opencph.gateway.bandwidth import Limit
 from opencph.gateway.flows import tunnelled
 from opencph.gateway.phone_share import PhoneShares
-from opencph.gateway.relay import Address, address_text
+from opencph.gateway.relay import Address
 from opencph.gateway.ssh_admission import Guest
 from opencph.gateway.ssh_farewell import VERSION, Farewells
 from opencph.gateway.ssh_forward import Forward, window_bytes
@@ -25,7 +25,7 @@ from opencph.gateway.ssh_guard import KEYS_PER_CONNECTION, Guard
 from opencph.gateway.ssh_lane import DATA_BYTES, Lane, LaneConnection
 from opencph.gateway.telling import Sparing
 from opencph.metrics.families import LOGINS_REFUSED
-from opencph.sockets import do_not_pace
+from opencph.sockets import address_text, do_not_pace
 
 if TYPE_CHECKING:
     from opencph.gateway.tunnels import Entrance
