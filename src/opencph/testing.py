@@ -41,7 +41,7 @@ def purchase(credentials: Mapping[str, Any], name: str = "test", count: int = 1)
         "keypair_name": credentials["keypair_name"],
         "ports": [{"name": "web", "listen_port": 12000, "internet_accessible": "true"}],
         "extend_param": {"charging_mode": 1, "period_type": 2, "period_num": 1, "is_auto_pay": 1, "is_auto_renew": 0},
-        **_network(credentials),
+        **network_fields(credentials),
     }
 
 
@@ -58,11 +58,12 @@ def change(credentials: Mapping[str, Any]) -> dict[str, Any]:
             {"name": "myServer2", "listen_port": 20001, "internet_accessible": "true"},
         ],
         "extend_param": {"enterprise_project_id": "0"},
-        **_network(credentials),
+        **network_fields(credentials),
     }
 
 
-def _network(credentials: Mapping[str, Any]) -> dict[str, Any]:
+def network_fields(credentials: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of both bodies that says how a server is reached: our VPC and subnet, a public address, a bandwidth of its own."""
     return {
         "tenant_vpc_id": credentials["vpc_id"],
         "nics": [{"subnet_id": credentials["subnet_id"]}],

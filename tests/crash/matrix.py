@@ -21,7 +21,7 @@ from typing import NamedTuple, cast
 from crash.invariants import Watch, nothing_leaks, possessions
 from crash.scenarios import Scenario
 from crash.scenarios_data import SCENARIOS
-from crash.site import VICTIMS, Site, ViolationError, until
+from crash.site import V1, VICTIMS, Site, ViolationError, until
 from opencph.fleet import Fleet
 from opencph.jobs import JobKind
 from opencph.jobs.failpoints import points, undo_points
@@ -124,7 +124,7 @@ def run(site: Site, case: Case) -> None:
             if gentle and scenario.keeps_serving:
                 silent = site.answers()
                 scenario.must(not silent, f"phones that serve do not answer while the {case.victim} is away: {silent}")
-            shown = site.call("GET", f"/v1/{site.credentials['project_id']}/cloud-phone/servers/{site.home}")
+            shown = site.call("GET", f"{V1}/servers/{site.home}")
             scenario.must(shown.status == 200, f"the server cannot be shown: {shown}")
             jobs = site.jobs_ended(after)
         scenario.outcome(jobs, gentle=gentle)

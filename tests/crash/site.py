@@ -38,7 +38,7 @@ from opencph.objects import buckets, open_store, spooled
 from opencph.settings import Settings
 from opencph.store import tables
 from opencph.store.database import Query, scalar, tuple_row
-from opencph.testing import own_network
+from opencph.testing import network_fields, own_network
 from opencph.wire.object_names import ObjectName
 
 PROGRAM = Path(__file__).with_name("supervised.py")
@@ -284,7 +284,11 @@ class Site:
     # --- the API ---
 
     def call(self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Reply:
-        """A call; one that nobody accepted, and every read, is tried again for a while, as clients do."""
+        """A call; one that nobody accepted, and every read, is tried again for a while, as clients do.
+
+        `PROJECT` in the path stands for ours.
+        """
+        path = path.replace("PROJECT", self.credentials["project_id"])
         address = urlsplit(self.endpoint)
         deadline = time.monotonic() + CALL_SECONDS
         while True:
@@ -308,8 +312,8 @@ class Site:
                 connection.close()
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """A call that must be accepted; `PROJECT` in the path stands for ours."""
-        reply = self.call(method, path.replace("PROJECT", self.credentials["project_id"]), body)
+        """A call that must be accepted."""
+        reply = self.call(method, path, body)
         if reply.status >= 300:
             raise ViolationError(f"{method} {path} was refused: {reply}")
         return reply.body
@@ -323,14 +327,6 @@ class Site:
         assert reply.status == 201, reply
         return str(self.last_headers["X-Subject-Token"])
 
-    def _network(self) -> dict[str, Any]:
-        return {
-            "tenant_vpc_id": self.credentials["vpc_id"],
-            "nics": [{"subnet_id": self.credentials["subnet_id"]}],
-            "public_ip": {"eip": {"type": "5_bgp"}},
-            "band_width": {"band_width_share_type": 0, "band_width_size": 300, "band_width_charge_mode": 1},
-        }
-
     def buy(self) -> str:
         """Order a server of three phones; its id."""
         body = {
@@ -342,7 +338,7 @@ class Site:
             "keypair_name": self.credentials["keypair_name"],
             "ports": [{"name": "web", "listen_port": 20000, "internet_accessible": "true"}],
             "extend_param": {"charging_mode": 1, "period_type": 2, "period_num": 1},
-            **self._network(),
+            **network_fields(self.credentials),
         }
         (bought,) = self.ask("POST", f"{V2}/servers", body)["server_ids"]
         return str(bought)
@@ -350,7 +346,7 @@ class Site:
     def change(self, server_id: str) -> None:
         """Order other phones for a server."""
         model = self.ask("GET", f"{V1}/servers/{server_id}")["phone_model_name"]
-        body = {"phone_model_name": model, "image_id": IMAGE, **self._network()}
+        body = {"phone_model_name": model, "image_id": IMAGE, **network_fields(self.credentials)}
         self.ask("POST", f"{V2}/servers/{server_id}/change", body)
 
     def delete(self, *server_ids: str) -> None:

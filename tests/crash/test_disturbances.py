@@ -41,10 +41,6 @@ def site_of(*arguments: str | None, **options: object) -> Iterator[Site]:
     assert left == []
 
 
-def path(site: Site, rest: str) -> str:
-    return V1.replace("PROJECT", site.credentials["project_id"]) + rest
-
-
 def change_during(site: Site, take_away: Callable[[], object], give_back: Callable[[], object]) -> list[Reply]:
     """Change the server; half-way something is away for OUTAGE_SECONDS. The change goes through; returns what the API said then."""
     site.push(site.phones()[0], CONTENTS, FILE)
@@ -60,7 +56,7 @@ def change_during(site: Site, take_away: Callable[[], object], give_back: Callab
         site.halt.release()
         over = time.monotonic() + OUTAGE_SECONDS
         while time.monotonic() < over:
-            replies.append(site.call("GET", path(site, f"/servers/{site.home}")))
+            replies.append(site.call("GET", f"{V1}/servers/{site.home}"))
             assert site.pull(phones[0], FILE) == CONTENTS  # whatever is away, phones serve
             time.sleep(0.5)
     finally:
@@ -148,7 +144,7 @@ def _fill_and_empty(site: Site) -> None:
     with Watch(site):
         _fill(filling)
         site.halt.release()
-        refused = site.call("POST", path(site, "/phones/batch-restart"), {"phones": [{"phone_id": site.phones()[1].phone_id}]})
+        refused = site.call("POST", f"{V1}/phones/batch-restart", {"phones": [{"phone_id": site.phones()[1].phone_id}]})
         assert refused.status >= 400, refused
         assert site.pull(site.phones()[0], FILE) == CONTENTS
         time.sleep(2)
@@ -220,7 +216,7 @@ def test_clocks_that_jump_by_hours_disturb_no_work(request: pytest.FixtureReques
             jump(there)
             site.kill("worker")  # its lease reads as in the future, or as long past
             site.halt.disarm()
-            assert site.call("GET", path(site, f"/servers/{site.home}")).status == 200  # the token is a day's
+            assert site.call("GET", f"{V1}/servers/{site.home}").status == 200  # the token is a day's
             jump(back)
             jobs = site.jobs_ended(after)
             assert [job.status for job in jobs if job.kind == "change_server"] == [2], jobs
@@ -238,9 +234,9 @@ def test_a_token_from_a_clock_that_was_ahead_is_worth_no_more_than_another(reque
     url = request.getfixturevalue("postgresql_cluster").create_database() if database == "postgresql" else None
     with clock() as (environment, jump), site_of(url, environment=environment) as site:
         jump(30 * HOUR)
-        assert site.call("GET", path(site, f"/servers/{site.home}")).status == 401
+        assert site.call("GET", f"{V1}/servers/{site.home}").status == 401
         site.token = site._token()
-        assert site.call("GET", path(site, f"/servers/{site.home}")).status == 200
+        assert site.call("GET", f"{V1}/servers/{site.home}").status == 200
         jump(0)
         site.token = site._token()
-        assert site.call("GET", path(site, f"/servers/{site.home}")).status == 200
+        assert site.call("GET", f"{V1}/servers/{site.home}").status == 200
