@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 from huaweicloudsdkcph.v1 import (
     CphClient,
     ListCloudPhonesRequest,
@@ -24,39 +25,80 @@ from huaweicloudsdkcph.v1 import (
 )
 
 from bench.client import Client
+from bench.postgresql import own_postgresql
 from bench.table import Row, median, seconds
 from opencph.fleet.adb_check import silent_phones
 from opencph.handset.control import HOST_LOCK
 from opencph.handset.host import lock_holder
+from opencph.jobs.failpoints import Halt
 from opencph.testing import RunningCph, opencph_up, own_network, start_up
 
 ROUNDS = 3
 TAKEOVER_SECONDS_MAX = 10.0
+HUNG_SECONDS = 5  # of the `up` whose worker freezes; 20 by default
 STATUS_SECONDS_MAX = 10.0
 WAIT_SECONDS = 60.0
 
 
 def takeover(_: argparse.Namespace) -> list[Row]:
-    """A worker is killed, or stopped so that only its lease tells, while it works for a server; another one finishes."""
-    times = {death: median([_takeover(number) for _round in range(ROUNDS)]) for death, number in _DEATHS.items()}
-    alone = median([_takeover(None) for _round in range(ROUNDS)])
-    return [
+    """A worker is killed, or stopped so that only its lease tells, while it works for a server; another one finishes.
+
+    On PostgreSQL, which several workers need that are not of one `up`; and an `up` on SQLite whose only worker freezes.
+    """
+    with own_postgresql() as create_database:
+        times = {
+            death: median([_takeover(number, create_database()) for _round in range(ROUNDS)]) for death, number in _DEATHS.items()
+        }
+        alone = median([_takeover(None, create_database()) for _round in range(ROUNDS)])
+    rows = [
         Row(
             f"jobs of a worker that is {death} go on in another one",
             seconds(taken),
-            f"{seconds(alone)}, the same purchase undisturbed",
+            f"{seconds(alone)}, the same purchase undisturbed, on PostgreSQL",
             f"{taken / alone:.1f}",
             f"<= {TAKEOVER_SECONDS_MAX:.0f} s and the work",
             taken - alone <= TAKEOVER_SECONDS_MAX,
         )
         for death, taken in times.items()
     ]
+    frozen, whole = (median([_frozen_in_a_write(freeze=freeze) for _round in range(ROUNDS)]) for freeze in (True, False))
+    rows.append(
+        Row(
+            "jobs of an `up` go on whose worker freezes holding SQLite's write lock",
+            seconds(frozen),
+            f"{seconds(whole)}, the same purchase undisturbed; OPENCPH_HUNG_SECONDS={HUNG_SECONDS}",
+            f"{frozen / whole:.1f}",
+            f"<= {HUNG_SECONDS} + {TAKEOVER_SECONDS_MAX:.0f} s and the work",
+            frozen - whole <= HUNG_SECONDS + TAKEOVER_SECONDS_MAX,
+        )
+    )
+    return rows
 
 
 _DEATHS = {"killed": signal.SIGKILL, "stopped (SIGSTOP)": signal.SIGSTOP}
 
 
-def _takeover(number: signal.Signals | None) -> float:
+def _frozen_in_a_write(*, freeze: bool) -> float:
+    """Seconds from the worker's freezing (from the purchase, without that) to the end of the purchase."""
+    with tempfile.TemporaryDirectory(prefix="cph-", dir="/tmp") as directory:
+        halt = Halt(Path(directory))
+        with opencph_up(settings={"hung_seconds": str(HUNG_SECONDS), "failpoint_directory": directory}) as cph:
+            buyer = Client(cph.credentials)
+            _until_normal(buyer.sdk, *buyer.buy("warm"))
+            if freeze:
+                halt.arm("create_server:serve:after")  # in the transaction of that step
+            begun = time.monotonic()
+            (server_id,) = buyer.buy("frozen")
+            if freeze:
+                _until(halt.is_reached, "the worker is in the middle of a write")
+                (worker,) = [one for one in psutil.Process(cph.process.pid).children() if one.name() == "opencph-worker"]
+                worker.suspend()
+                begun = time.monotonic()
+            _until_normal(buyer.sdk, server_id)
+            return time.monotonic() - begun
+
+
+def _takeover(number: signal.Signals | None, database: str) -> float:
     """Seconds from the death of the worker (from the purchase, without one) to the end of the purchase."""
     with ExitStack() as stack:
         network = stack.enter_context(own_network())
@@ -64,7 +106,7 @@ def _takeover(number: signal.Signals | None) -> float:
         stack.callback(_end_phones, data)
 
         def start(part: str) -> RunningCph:
-            found = start_up(data, network, command=part)
+            found = start_up(data, network, "--database", database, command=part)
             stack.callback(_end, found)
             _until(lambda: any(line.startswith("ready ") for line in found.output), f"{part} ready")
             return found

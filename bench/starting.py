@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.postgresql import own_postgresql
 from bench.table import Row, median, seconds
 from opencph.testing import opencph_up
 
@@ -57,19 +58,13 @@ def held(pid: int, name: str) -> int:
 
 def ready_postgresql(_: argparse.Namespace) -> list[Row]:
     """The same on an empty database of a PostgreSQL of our own, beside SQLite, in turns."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from postgresql_cluster import PostgresqlCluster
-
     times, beside = [], []
-    cluster = PostgresqlCluster()
-    try:
+    with own_postgresql() as create_database:
         for _round in range(ROUNDS):
             with opencph_up() as cph:
                 beside.append(cph.ready_seconds)
-            with opencph_up("--database", cluster.create_database(template="template1")) as cph:
+            with opencph_up("--database", create_database()) as cph:
                 times.append(cph.ready_seconds)
-    finally:
-        cluster.remove()
     taken, base = median(times), median(beside)
     return [
         Row(
