@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backup.running import Installations
-from e2e.running import processes_with
+from e2e.running import watched_directory
 from opencph.testing import own_network
 
 if TYPE_CHECKING:
@@ -21,13 +19,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """A directory with a short path; at its end nothing may be left that runs on it."""
-    path = Path(tempfile.mkdtemp(prefix="cph-", dir="/tmp"))
-    yield path
-    left = processes_with(path)
-    for process in left:
-        process.kill()
-    shutil.rmtree(path, ignore_errors=True)
-    assert not left, f"left running: {[(process.pid, process.cmdline()) for process in left]}"
+    with watched_directory() as path:
+        yield path
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.running import StartUp, processes_with
+from e2e.running import StartUp, watched_directory
 from opencph.testing import RunningCph, own_network, start_up
 
 WAIT_SECONDS = 20.0
@@ -33,13 +31,8 @@ def eventually() -> Callable[[Callable[[], bool], str], None]:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """A directory with a short path; at its end nothing may be left that runs on it."""
-    path = Path(tempfile.mkdtemp(prefix="cph-", dir="/tmp"))
-    yield path
-    left = processes_with(path)
-    for process in left:
-        process.kill()
-    shutil.rmtree(path, ignore_errors=True)
-    assert not left, f"left running: {[(process.pid, process.cmdline()) for process in left]}"
+    with watched_directory() as path:
+        yield path
 
 
 @pytest.fixture

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import tempfile
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +36,18 @@ def processes_with(data: Path) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
+
+
+@contextmanager
+def watched_directory() -> Iterator[Path]:
+    """A directory with a short path; at its end nothing may be left that runs on it."""
+    path = Path(tempfile.mkdtemp(prefix="cph-", dir="/tmp"))
+    yield path
+    left = processes_with(path)
+    for process in left:
+        process.kill()
+    shutil.rmtree(path, ignore_errors=True)
+    assert not left, f"left running: {[(process.pid, process.cmdline()) for process in left]}"
 
 
 def answers(cph: RunningCph) -> bool:
