@@ -11,13 +11,14 @@ import pytest
 
 from jobs_fleet.small_world import World
 from opencph.adb.client import AdbError, connect
+from opencph.testing import own_network
 
 
 @pytest.fixture
 def world(database_url: str) -> Iterator[World]:
     """One installation, empty but for its project."""
-    with tempfile.TemporaryDirectory(prefix="ocph-") as directory:
-        made = World(Path(directory), database_url)
+    with tempfile.TemporaryDirectory(prefix="ocph-") as directory, own_network() as network:
+        made = World(Path(directory), database_url, network.replace("/16", "/20"))
         made.prepare()
         yield made
         made.fleet.close()
@@ -31,12 +32,15 @@ def handsets() -> Iterator[World]:
     directory = Path(tempfile.mkdtemp(prefix="ocph-", dir="/tmp"))
     url = f"sqlite:///{directory}/opencph.db"
     migrate(url)
-    world = World(directory, url)
-    world.prepare()
     try:
-        yield world
+        with own_network() as network:
+            world = World(directory, url, network.replace("/16", "/20"))
+            world.prepare()
+            try:
+                yield world
+            finally:
+                world.fleet.close()
     finally:
-        world.fleet.close()
         shutil.rmtree(directory)
 
 
