@@ -175,8 +175,9 @@ class Supervisor:
 
         Raises StartError when a new part does not get ready; the old one of it, and those after it, go on.
         """
-        old = [child for child in self.children.values() if not child.leaving]
         for name in PARTS:
+            self.due.pop(name, None)
+            old = [child for child in self.children.values() if child.name == name and not child.leaving]
             new = self.start(name)
             deadline = time.monotonic() + self.settings.ready_timeout_seconds
             while not (new.ready or self.stop_signals):
@@ -189,7 +190,7 @@ class Supervisor:
             if self.stop_signals:
                 return
             for child in old:
-                if child.name == name and child.pid in self.children:
+                if child.pid in self.children:
                     self._let_go(child, REPLACE, self.settings.drain_seconds + STOP_SECONDS)
 
     def stop(self) -> None:

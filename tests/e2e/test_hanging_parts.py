@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +181,25 @@ def test_after_a_rolling_restart_the_new_parts_are_watched(start: StartUp, event
     eventually(lambda: pids(cph).get("gateway", before["gateway"]) != before["gateway"], f"another gateway: {words(cph)}")
     assert said(cph, "the gateway hangs")
     eventually(lambda: answers(cph) and len(pids(cph)) == len(PARTS), f"all parts are there: {words(cph)}")
+
+
+def test_a_part_that_dies_before_its_turn_in_a_rolling_restart_is_there_once_afterwards(
+    start: StartUp, eventually: Eventually
+) -> None:
+    cph = start()
+    old = pids(cph)
+    restart = subprocess.Popen([sys.executable, "-m", "opencph", "restart", "--data", str(cph.data)])
+    eventually(lambda: names(cph).count("opencph-worker") == 2, f"the new worker is there: {words(cph)}")
+    os.kill(old["api"], signal.SIGKILL)
+    assert restart.wait(60) == 0, words(cph)
+    assert said(cph, "the api was killed by signal 9; starting it again")
+    eventually(lambda: sorted(names(cph)) == sorted(f"opencph-{name}" for name in PARTS), f"one of each: {names(cph)} {words(cph)}")
+    assert set(pids(cph).values()).isdisjoint(old.values())
+
+
+def names(cph: RunningCph) -> list[str]:
+    found = []
+    for child in psutil.Process(cph.process.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            found.append(child.name())
+    return found

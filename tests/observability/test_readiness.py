@@ -62,7 +62,7 @@ def pid_of(cph: RunningCph, kind: processes.ProcessKind, url: str | None = None)
 
 @pytest.mark.parametrize("kind", ["worker", "gateway"])
 def test_a_part_that_is_killed_or_stands_still_is_missed_until_it_is_back(start: StartUp, kind: processes.ProcessKind) -> None:
-    cph = start()
+    cph = start(hung_seconds="0")  # nobody replaces it
     until(cph, [])
     first = pid_of(cph, kind)
     os.kill(first, signal.SIGSTOP)  # it is there, and does nothing
@@ -82,7 +82,7 @@ def test_a_part_that_is_killed_or_stands_still_is_missed_until_it_is_back(start:
 
 
 def test_a_gateway_that_does_not_serve_what_changed_is_missed(start: StartUp) -> None:
-    cph = start()
+    cph = start(hung_seconds="0")
     until(cph, [])
     gateway = pid_of(cph, "gateway")
     os.kill(gateway, signal.SIGSTOP)
