@@ -63,6 +63,8 @@ class InstallOptions(NamedTuple):
     test: bool = False  # apps that are for tests only, too
     installer: str = ""
     package: str = ""  # it must be this one
+    inherit: bool = False  # keep the APKs that the installed package has and these do not replace
+    removed: tuple[str, ...] = ()  # splits that are not kept then
     directory: str = ""  # below /data/app, whose contents it takes the place of; a new one when empty
 
 
@@ -115,12 +117,16 @@ async def prepare(phone: Phone, staging: str, options: InstallOptions) -> Prepar
     When it raises, the staging directory is gone.
     """
     try:
-        files = [os.fsdecode(raw) for raw, info in phone.files.list(staging) if stat.S_ISREG(info.mode)]
-        names = sorted(name for name in files if name.endswith(".apk"))
-        apks = {name: await read_apk(phone, f"{staging}/{name}") for name in names}
+        there = await installed(phone)
+        inherited = there.get(options.package) if options.inherit else None
+        if options.inherit and inherited is None:
+            raise InstallError("INSTALL_FAILED_INVALID_APK", "Missing existing base package")
+        apks = {name: await read_apk(phone, f"{staging}/{name}") for name in _staged(phone, staging)}
+        if inherited is not None:
+            apks |= await _inherit(phone, inherited, staging, {one.split for one in apks.values()} | {*options.removed})
         base = [one for one in apks.values() if not one.split]
         _check_set(base, list(apks.values()))
-        before = (await installed(phone)).get(base[0].package)
+        before = there.get(base[0].package)
         _check(phone, base[0], before, options)
         with phone.files.resolve(staging) as place:
             targets = {name: f"split_{one.split}.apk" if one.split else "base.apk" for name, one in apks.items()}
@@ -135,6 +141,27 @@ async def prepare(phone: Phone, staging: str, options: InstallOptions) -> Prepar
         if isinstance(error, OSError):
             raise InstallError("INSTALL_FAILED_INSUFFICIENT_STORAGE", error.strerror or str(error)) from error
         raise
+
+
+def _staged(phone: Phone, staging: str) -> list[str]:
+    """The names of the APKs in a staging directory; one that nobody wrote to is empty."""
+    try:
+        files = [os.fsdecode(raw) for raw, info in phone.files.list(staging) if stat.S_ISREG(info.mode)]
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in files if name.endswith(".apk"))
+
+
+async def _inherit(phone: Phone, package: Package, staging: str, without: set[str]) -> dict[str, Read]:
+    """Put the APKs of an installed package beside those that are staged, but for the splits in `without` ("" is the base)."""
+    kept: dict[str, Read] = {}
+    phone.files.make_parents(f"{staging}/x", lambda: phone.disk.take(4096))
+    for split, path in zip(("", *package.splits), package.paths, strict=True):
+        if split not in without:
+            name = f"inherited.{len(kept)}.apk"
+            await copy_in(phone, of_file(phone, path), f"{staging}/{name}")
+            kept[name] = await read_apk(phone, f"{staging}/{name}")
+    return kept
 
 
 async def commit(phone: Phone, prepared: Sequence[Prepared]) -> list[Package]:

@@ -246,7 +246,7 @@ async def remember(
     now = int(time.time())
     package = Package(
         **{**values, "abis": tuple(sorted({abi for one in apks for abi in one.abis}))},
-        splits=tuple(one.split for one in apks if one.split),
+        splits=tuple(sorted(one.split for one in apks if one.split)),
         directory=directory,
         uid=before.uid if before is not None else await _free_uid(phone, base.package),
         installed_at=before.installed_at if before is not None and before.installed_at else now,

@@ -27,13 +27,14 @@ _PARAMETERS = (
 class _Session:
     """A package whose APKs come one after the other, or several such sessions that are committed together."""
 
-    __slots__ = ("children", "options", "phone_id", "staging")
+    __slots__ = ("children", "options", "phone_id", "removed", "staging")
 
     def __init__(self, phone_id: str, options: InstallOptions, together: bool) -> None:
         self.phone_id = phone_id
         self.options = options
         self.staging = installing.new_staging()
         self.children: list[int] | None = [] if together else None
+        self.removed: list[str] = []  # splits that an installed package shall lose
 
 
 _sessions: dict[int, _Session] = {}
@@ -50,6 +51,7 @@ def _options(context: Context, given: Given) -> InstallOptions:
         test=given.has("-t"),
         installer=shown(given.value("-i")),
         package=given.value("-p", "--pkg"),
+        inherit=given.has("-p"),
     )
 
 
@@ -141,17 +143,21 @@ async def install_add_session(context: Context, given: Given) -> int:
     return 0
 
 
-@entry("package install-remove", does="SESSION NAME: takes an APK out of it again")
+@entry("package install-remove", does="SESSION NAME...: takes APKs out again; after `install-create -p` splits of the app")
 async def install_remove(context: Context, given: Given) -> int:
-    """Only what was written can be removed."""
-    if len(given.words) < 2 or "/" in given.words[1]:
+    """What was written, or what the app has."""
+    if len(given.words) < 2 or any("/" in word for word in given.words):
         raise Refusal("Error: give the session and the name of the APK", FAILED)
     _, session = _session(context, given.words[0])
-    name = given.words[1] if given.words[1].endswith(".apk") else f"{given.words[1]}.apk"
-    if context.phone.files.stat(f"{session.staging}/{name}").error:
-        raise Refusal(f"Error: no APK {shown(given.words[1])} in this session", 1)
-    with context.phone.files.resolve(session.staging) as place:
-        os.unlink(name, dir_fd=place.fd)
+    for word in given.words[1:]:
+        name = word if word.endswith(".apk") else f"{word}.apk"
+        if not context.phone.files.stat(f"{session.staging}/{name}").error:
+            with context.phone.files.resolve(session.staging) as place:
+                os.unlink(name, dir_fd=place.fd)
+        elif session.options.inherit:
+            session.removed.append(word)
+        else:
+            raise Refusal(f"Error: no APK {shown(word)} in this session", 1)
     context.out("Success")
     return 0
 
@@ -167,7 +173,8 @@ async def install_commit(context: Context, given: Given) -> int:
     prepared: list[Prepared] = []
     try:
         for one in members:
-            prepared.append(await installing.prepare(context.phone, one.staging, one.options))
+            options = one.options._replace(removed=tuple(one.removed))
+            prepared.append(await installing.prepare(context.phone, one.staging, options))
             if len({each.package.package for each in prepared}) < len(prepared):
                 raise InstallError("INSTALL_FAILED_INVALID_APK", f"{prepared[-1].package.package} is there twice")
     except BaseException:
@@ -219,7 +226,7 @@ async def set_installer(context: Context, given: Given) -> int:
     return 0
 
 
-@entry("package uninstall", "-k --user= --versionCode=", does="PACKAGE [SPLIT...]: -k keeps its data")
+@entry("package uninstall", "-k --user= --versionCode=", does="PACKAGE [SPLIT...]: -k keeps its data; with SPLIT only those go")
 async def uninstall(context: Context, given: Given) -> int:
     """Success, or Failure with Android's name for it."""
     only_owner("uninstall", given)
@@ -229,10 +236,10 @@ async def uninstall(context: Context, given: Given) -> int:
     version = given.value("--versionCode")
     package = (await packages.installed(context.phone)).get(name)
     why = ""
-    if len(given.words) > 1:
-        why = "DELETE_FAILED_INTERNAL_ERROR: a handset removes packages whole"
-    elif package is None or (version and version != str(package.version_code)):
+    if package is None or (version and version != str(package.version_code)):
         why = "DELETE_FAILED_INTERNAL_ERROR"
+    elif len(given.words) > 1:
+        return await _without_splits(context, name, tuple(given.words[1:]), package.splits)
     else:
         context.phone.running_screen.close_app(name)
         try:
@@ -241,6 +248,15 @@ async def uninstall(context: Context, given: Given) -> int:
             why = f"DELETE_FAILED_INTERNAL_ERROR: {error.strerror}"
     context.out(f"Failure [{why}]" if why else "Success")
     return 1 if why else 0
+
+
+async def _without_splits(context: Context, name: str, splits: tuple[str, ...], there: tuple[str, ...]) -> int:
+    """The app without some of its splits."""
+    missing = next((split for split in splits if split not in there), None)
+    if missing is not None:
+        raise Refusal(f"Error: split '{shown(missing)}' not found", 1)
+    options = InstallOptions(package=name, inherit=True, removed=splits)
+    return await _finish(context, [await installing.prepare(context.phone, installing.new_staging(), options)])
 
 
 refuse(
