@@ -3,6 +3,9 @@
 Lines go as JSON to `DATA/logs/opencph.log`, to which every process appends, and to stderr: as JSON too, or, on a terminal, only
 warnings and errors in words (everything with the level debug).
 
+Who logs never learns of a log that does not work: no error leaves a handler, whatever becomes of the file, its directory or
+its disk. It is said on stderr once, the lines that the file lacks are counted, and the file is made anew when it can be.
+
 A line says what it was written for: `serving()` gives the lines of a request its ids, `structlog.contextvars.bind_contextvars`
 those of a job or a connection theirs. Both go along into threads that are begun with the context (`asyncio.to_thread`).
 """
@@ -10,7 +13,6 @@ those of a job or a connection theirs. Both go along into threads that are begun
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import os
 import re
 import stat
@@ -18,7 +20,6 @@ import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def configure(level: str, *, process: str, directory: Path | None = None, style:
         stream.setLevel(logging.WARNING)
     handlers: list[logging.Handler] = [stream]
     if directory is not None:
-        file = _File(directory / FILE_NAME, encoding="utf-8", delay=True)
+        file = _File(directory / FILE_NAME)
         file.setFormatter(machine)
         handlers.append(file)
     root = logging.getLogger()
@@ -121,34 +122,135 @@ def configure(level: str, *, process: str, directory: Path | None = None, style:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
-class _Quiet(logging.Handler):
-    """Lines for which there is no room are dropped: telling of each of them on stderr would only fill another disk."""
+def lost_lines() -> int:
+    """How many lines of this process are missing in the file."""
+    return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, _File))
+
+
+def trouble() -> str:
+    """Why the file cannot be written now, as a sentence; "" when it can. Looks, and makes a file that is gone anew."""
+    return "; ".join(filter(None, (handler.look() for handler in logging.getLogger().handlers if isinstance(handler, _File))))
+
+
+class _Stream(logging.StreamHandler):  # type: ignore[type-arg]  # it takes none when it runs
+    """stderr. Lines for which there is no room, or no reader, are dropped: there is nowhere left to tell of it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name it has in logging
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
 
 
-class _Stream(_Quiet, logging.StreamHandler):  # type: ignore[type-arg]  # it takes none when it runs
-    """stderr."""
+class _File(logging.Handler):
+    """A file for its owner alone (0600, its directory 0700), whatever the umask says, and if an older version made it too.
 
+    It may be taken away at any time, with its directory too. Each line is one write, so that nothing is held back in memory.
+    """
 
-class _File(_Quiet, logging.handlers.WatchedFileHandler):
-    """For its owner alone (0600), whatever the umask says, and if an older version made it too."""
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.lost = 0
+        self._path = path
+        self._descriptor: int | None = None
+        self._rest = b""  # of a line for which there was room in part
+        self._cause = ""  # why the last line could not be written
+        self._told = 0  # how many of the lost lines the file itself tells of
+        self._telling = False
 
-    def _open(self) -> TextIOWrapper:
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append the line; an error is told on stderr, never raised."""
+        if self._telling:
+            return  # it is about this very file
+        try:
+            line = self._line(record)
+        except Exception:
+            self.handleError(record)
+            return
+        try:
+            self._tell_what_is_missing()
+            self._write(line)
+        except OSError as error:
+            self.lost += 1
+            self._fails(error)
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return self.format(record).encode(errors="backslashreplace") + b"\n"
+
+    def look(self) -> str:
+        """See `trouble`."""
+        self.acquire()
+        try:
+            self._open()
+            self._tell_what_is_missing()
+        except OSError as error:
+            self._fails(error)
+        finally:
+            self.release()
+        return f"lines of the log are lost, {self._path} cannot be written: {self._cause}" if self._cause else ""
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.acquire()
+        try:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+        finally:
+            self.release()
+        super().close()
+
+    def _tell_what_is_missing(self) -> None:
+        if self._cause:
+            self._write(self._line(_record(f"{self.lost - self._told} lines are missing before this: {self._cause}")))
+            self._cause, self._told = "", self.lost
+
+    def _fails(self, error: OSError) -> None:
+        before, self._cause = self._cause, error.strerror or str(error)
+        if before:
+            return
+        self._telling = True
+        try:
+            logging.getLogger().handle(_record(f"{self._path} cannot be written: {self._cause}; lines go to stderr alone"))
+        finally:
+            self._telling = False
+
+    def _write(self, line: bytes) -> None:
+        """Append all of it, or keep what there was no room for, for the next time. Raises OSError when nothing was written."""
+        descriptor = self._open()
+        while self._rest:
+            self._rest = self._rest[os.write(descriptor, self._rest) :]
+        self._rest = line[os.write(descriptor, line) :]
+
+    def _open(self) -> int:
+        """The file that has the name now. Raises OSError."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            found = None
+        if self._descriptor is not None and found is not None and os.path.samestat(found, os.fstat(self._descriptor)):
+            return self._descriptor
+        if found is None:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
         with suppress(OSError):
             if stat.S_ISREG(os.fstat(descriptor).st_mode):  # it may be a link to a device
                 os.fchmod(descriptor, 0o600)
-        return os.fdopen(descriptor, "a", encoding="utf-8")
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor, self._rest = descriptor, b""
+        return descriptor
+
+
+def _record(text: str) -> logging.LogRecord:
+    """A line of the log about itself."""
+    return logging.LogRecord("opencph.log", logging.ERROR, __file__, 0, text, None, None)
 
 
 def rotate(directory: Path) -> None:
     """Put a log file that has grown too long aside as `opencph.log.1`; every process opens the new one by itself."""
     file = directory / FILE_NAME
-    if file.exists() and file.stat().st_size > FILE_LIMIT_BYTES:
-        file.replace(directory / (FILE_NAME + ".1"))
+    with suppress(OSError):  # it is not there, or stays as it is
+        if file.stat().st_size > FILE_LIMIT_BYTES:
+            file.replace(directory / (FILE_NAME + ".1"))
 
 
 def _process_adder(process: str) -> Any:
