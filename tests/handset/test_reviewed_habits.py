@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from apk_maker import apk
+from apk_maker import Facts, apk
 from handset.one_phone import Pair, connected_pair
 
 
@@ -61,3 +65,69 @@ def test_nothing_can_be_added_to_an_app_that_is_not_there(phone: Pair, tmp_path:
     phone("push", split, "/data/local/tmp/s.apk")
     _said(phone, f"pm install-write {number} s /data/local/tmp/s.apk")
     assert "Full install must include a base package" in _said(phone, f"pm install-commit {number}", 1)
+
+
+def _nodes(phone: Pair) -> list[ElementTree.Element]:
+    text = _said(phone, "uiautomator dump /dev/tty").partition("UI hierchary")[0]
+    return list(ElementTree.fromstring(text.encode()).iter("node"))
+
+
+def _middle(node: ElementTree.Element) -> str:
+    left, top, right, bottom = map(int, re.findall(r"\d+", node.get("bounds", "")))
+    return f"{(left + right) // 2} {(top + bottom) // 2}"
+
+
+def _awake(phone: Pair) -> None:
+    _said(phone, "input keyevent WAKEUP; wm dismiss-keyguard; input keyevent HOME HOME")
+
+
+def test_an_app_is_opened_by_a_tap_on_its_name(phone: Pair, tmp_path: Path) -> None:
+    phone("install", _put(tmp_path / "a.apk", apk("com.tapped.app", facts=Facts(labels=(("", "A long name of an app"),)))))
+    _awake(phone)
+    for name, package in (
+        ("Settings", "com.android.settings"),
+        ("Files", "com.android.documentsui"),
+        ("A long name of an app", "com.tapped.app"),
+    ):
+        found = [node for node in _nodes(phone) if node.get("text") == name]
+        assert [node.get("content-desc") for node in found] == [name], name
+        assert {"clickable": "true", "class": "android.widget.TextView"}.items() <= found[0].attrib.items()
+        _said(phone, f"input tap {_middle(found[0])}")
+        front = _said(phone, "dumpsys activity activities")
+        assert re.search(rf"mResumedActivity: ActivityRecord{{\d+ u0 {package}/", front), (name, front)
+        _said(phone, "input keyevent HOME")
+
+
+def test_recent_apps_have_the_pages_of_the_phone_too(phone: Pair) -> None:
+    _awake(phone)
+    _said(phone, "am start -a android.settings.SETTINGS; input keyevent HOME; input keyevent APP_SWITCH")
+    found = next(node for node in _nodes(phone) if node.get("text") == "Settings")
+    assert "com.android.settings/.Settings" in _said(phone, "dumpsys activity recents")
+    _said(phone, f"input tap {_middle(found)}")
+    assert "u0 com.android.settings/.Settings" in _said(phone, "dumpsys window | grep mFocusedApp")
+    _said(phone, "am force-stop com.android.settings")
+    assert "com.android.settings" not in _said(phone, "dumpsys activity recents")
+    assert "com.opencph.handset.launcher" in _said(phone, "dumpsys window | grep mFocusedApp")
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+def test_the_card_of_an_app_with_long_names_stays_on_the_screen(phone: Pair, tmp_path: Path, turn: int) -> None:
+    permissions = tuple(
+        f"android.permission.{name}" for name in ("CAMERA", "READ_EXTERNAL_STORAGE", "ACCESS_FINE_LOCATION", "SEND_SMS")
+    )
+    package = f"com.{'verylongpartofaname.' * 5}end"
+    facts = Facts(labels=(("", "WWWW MMMM " * 12),), permissions=permissions, target_sdk=30)
+    phone("install", "-r", _put(tmp_path / "a.apk", apk(package, facts=facts)))
+    _awake(phone)
+    try:
+        _said(phone, f"wm user-rotation lock {turn}; monkey -p {package} 1")
+        texts = [node.get("text", "") for node in _nodes(phone)]
+        assert package in texts and any("send" not in text and "+1" in text and "camera (not allowed)" in text for text in texts)
+        picture = Image.open(io.BytesIO(phone("exec-out", "screencap", "-p").stdout)).convert("RGB")
+    finally:
+        _said(phone, "wm user-rotation lock 0; input keyevent HOME")
+    width, height = picture.size
+    unit = min(width, height) // 36
+    for left, right in ((unit + 2, unit + unit // 2), (width - unit - unit // 2, width - unit - 2)):  # the card's edges
+        edge = picture.crop((left, 6 * unit, right, height - 6 * unit))
+        assert edge.getcolors() is not None and len(edge.getcolors() or []) == 1, edge.getcolors()

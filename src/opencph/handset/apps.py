@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
 SHOWN_MAX = 3  # permissions and features named on a card
+NAME_MAX = 40  # characters of each
+PAGE_TASKS = {"home": 1, "settings": 2, "files": 3}  # the numbers of their tasks
 MAIN, CATEGORY = "android.intent.action.MAIN", "android.intent.category."
 
 
@@ -32,11 +34,11 @@ async def refresh(phone: Phone) -> tuple[App, ...]:
     found = [_app(phone, speech, package) for package in (await packages.installed(phone)).values()] if stamp else []
     screen.apps = tuple(app for app in found if package_states.usable(phone, app.package))
     screen.apps_stamp, screen.apps_locale = stamp, words.locale(phone)
-    gone = {app.package for app in screen.recent} - {app.package for app in screen.apps}
+    gone = {app.package for app in screen.recent if not app.page} - {app.package for app in screen.apps}
     for name in gone:
         screen.close_app(name)
     fresh = {app.package: app for app in screen.apps}
-    screen.recent = [fresh[app.package] for app in screen.recent]
+    screen.recent = [app if app.page else fresh[app.package] for app in screen.recent]
     if screen.app is not None:
         screen.app = fresh.get(screen.app.package)
     screen.version += 1
@@ -52,12 +54,12 @@ def _app(phone: Phone, speech: words.Speech, package: Package) -> App:
     processor = speech.say("a processor for {0}", ", ".join(package.abis)) if package.abis else speech.say("any processor")
     lines = [needs, processor]
     if package.features:
-        features = _some([feature.rpartition(".")[2] for feature in package.features])
+        features = _some([feature.rpartition(".")[2][:NAME_MAX] for feature in package.features])
         lines.append(speech.say("features: {0}", features))
     if package.permissions:
         allowed = {True: speech.say("allowed"), False: speech.say("not allowed")}
         named = [
-            f"{permission.rpartition('.')[2].lower()} ({allowed[package_states.granted(phone, package, permission)]})"
+            f"{permission.rpartition('.')[2].lower()[:NAME_MAX]} ({allowed[package_states.granted(phone, package, permission)]})"
             for permission in package.permissions
         ]
         lines.append(speech.say("permissions: {0}", _some(named)))
@@ -175,10 +177,11 @@ def tasks(phone: Phone) -> list[tuple[int, str, int, int]]:
     rows: list[tuple[int, str, int, int]] = []
     if screen.page != "app":
         page = SYSTEM[front.partition("/")[0]]
-        rows.append((1 if page == LAUNCHER else 2, front, 0, page.uid))
+        rows.append((PAGE_TASKS[page.page], front, 0, page.uid))
     for app in sorted(screen.recent, key=lambda one: one != screen.app or screen.page != "app"):
         pid = screen.pids.get(app.package, 0)
-        rows.append((pid, component(app), pid, app.uid))
+        if not app.page or component(app) != front:
+            rows.append((pid or PAGE_TASKS[app.page], component(app), pid, app.uid))
     return rows
 
 

@@ -18,12 +18,20 @@ TILES = ("#3d8b7d", "#c28840", "#6d7fb5", "#a3567a", "#5a8f3c", "#8a5fb0", "#b05
 COLUMNS = 4
 KEY_ROWS = ("qwertyuiop", "asdfghjkl", "^zxcvbnm<", " ")
 FILES_SHOWN = 40
+MORE = "…"
+PARAGRAPH_LINES = 6
+#: how broad letters are in the font of `drawing.py`, rounded up; for others the broadest is taken
+_BREADTHS = {
+    **dict.fromkeys("' ,.:;ijl!|I-f/\\]`{}([t)r\"·", 0.34),
+    **dict.fromkeys("abcdeghknopqsuvxyz0123456789?_*#$+<=>^~FJLSEYZKTRVP…", 0.63),
+    **dict.fromkeys("BXAUCDGNHQO%&", 0.75),
+}
 
 
 class Item(NamedTuple):
     """Something on the screen. `box` is left, top, right, bottom in pixels; `kind` says how it is drawn."""
 
-    kind: str  # fill, rounded, text, ring
+    kind: str  # fill, rounded, text, ring, icon; none: there, but not drawn
     box: tuple[int, int, int, int]
     text: str = ""
     colour: str = TEXT
@@ -31,6 +39,7 @@ class Item(NamedTuple):
     anchor: str = "mm"
     action: str = ""
     pixels: bytes = b""  # of kind "icon": apps' icons, RGBA
+    part: bool = False  # drawn for another item, which has its text and action
 
 
 def size(phone: Phone) -> tuple[int, int]:
@@ -59,6 +68,37 @@ def density(phone: Phone) -> int:
     return int(phone.running_state.density or phone.booted.dpi)
 
 
+def breadth(text: str) -> float:
+    """At least how broad a line is drawn, in heights of its letters."""
+    return sum(1.1 if ord(c) >= 0x2E80 else _BREADTHS.get(c, 0.95) for c in text)
+
+
+def fit(text: str, room: float) -> str:
+    """As much of a line as is no broader than `room` heights of its letters; what was cut ends in an ellipsis."""
+    if breadth(text) <= room:
+        return text
+    while text and breadth(text) + breadth(MORE) > room:
+        text = text[:-1]
+    return text.rstrip() + MORE
+
+
+def wrapped(text: str, room: float, most: int) -> list[str]:
+    """A text in lines no broader than `room` heights of its letters; words that are broader are broken. At most `most` lines."""
+    lines = [""]
+    for word in text.split(" "):
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if breadth(joined) <= room:
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and breadth(lines[-1] + letter) > room:
+                lines.append("")
+            lines[-1] += letter
+    return lines if len(lines) <= most else [*lines[: most - 1], fit(" ".join(lines[most - 1 :]), room)]
+
+
 class _Layout:
     def __init__(self, phone: Phone) -> None:
         self.phone = phone
@@ -76,30 +116,40 @@ class _Layout:
     def add(self, item: Item) -> None:
         self.items.append(item)
 
-    def text(self, x: int, y: int, text: str, size: float, colour: str = TEXT, anchor: str = "mm", action: str = "") -> None:
+    def text(
+        self, x: int, y: int, text: str, size: float, colour: str = TEXT, anchor: str = "mm", action: str = "", part: bool = False
+    ) -> None:
         letters = int(size * self.unit)
-        wide = max(1, int(sum(1.1 if ord(c) >= 0x2E80 else 0.75 for c in text) * letters))
+        room = {"l": self.width - x, "m": 2 * min(x, self.width - x), "r": x}[anchor[0]]
+        text = fit(text, room / max(1, letters))
+        wide = max(1, int(breadth(text) * letters))
         left = x if anchor[0] == "l" else x - wide if anchor[0] == "r" else x - wide // 2
         box = (max(0, left), max(0, y - letters), min(self.width, left + wide), min(self.height, y + letters))
-        self.add(Item("text", box, text, colour, letters, f"{anchor}{x},{y}", action))
+        self.add(Item("text", box, text, colour, letters, f"{anchor}{x},{y}", action, part=part))
 
-    def tile(self, x: int, y: int, label: str, key: str, action: str, icon: bytes = b"") -> None:
+    def tile(self, x: int, y: int, label: str, key: str, action: str, icon: bytes = b"", wide: int = 0) -> None:
+        """An icon above its label. What can be tapped is one thing with the label's text, as in a launcher."""
         unit = self.unit
+        wide = wide or 8 * unit
+        tapped = bool(action)
+        box = (x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit)
+        if tapped:
+            self.add(Item("none", (x - wide // 2, y - 2 * unit, x + wide // 2, y + 4 * unit), label, action=action))
         if icon:
-            box = (x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit)
-            self.add(Item("icon", box, label, action=action, pixels=icon))
-            self.text(x, y + 3 * unit, label[:14], 1)
-            return
-        colour = TILES[zlib.crc32(key.encode()) % len(TILES)]
-        self.add(Item("rounded", (x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit), "", colour, unit, action=action))
-        self.text(x, y, (label or key)[:1].upper(), 2.2)
-        self.text(x, y + 3 * unit, label[:14], 1)
+            self.add(Item("icon", box, label, pixels=icon, part=tapped))
+        else:
+            colour = TILES[zlib.crc32(key.encode()) % len(TILES)]
+            self.add(Item("rounded", box, "", colour, unit, part=tapped))
+            self.text(x, y, (label or key)[:1].upper(), 2.2, part=True)
+        self.text(x, y + 3 * unit, fit(label, wide / unit - 0.5), 1, part=tapped)
 
     def row(self, y: int, left: str, right: str, action: str = "") -> int:
-        unit = self.unit
+        unit, letters = self.unit, int(1.2 * self.unit)
+        room = (self.width - 4 * unit) / letters
+        left = fit(left, max(room / 2, room - 1 - breadth(right)) if right else room)
         self.add(Item("rounded", (unit, y, self.width - unit, y + 3 * unit), "", CARD, unit // 2, action=action))
         self.text(2 * unit, y + unit * 3 // 2, left, 1.2, DIM, "lm")
-        self.text(self.width - 2 * unit, y + unit * 3 // 2, right[:44], 1.2, TEXT, "rm")
+        self.text(self.width - 2 * unit, y + unit * 3 // 2, fit(right, room - 1 - breadth(left)), 1.2, TEXT, "rm")
         return y + unit * 7 // 2
 
     # pages
@@ -129,7 +179,7 @@ class _Layout:
         for number, (label, key, action, icon) in enumerate(apps):
             y = first + number // columns * 8 * unit
             if field + 5 * unit <= y < self.height - 9 * unit:
-                self.tile(2 * unit + step * (number % columns) + step // 2, y, label, key, action, icon)
+                self.tile(2 * unit + step * (number % columns) + step // 2, y, label, key, action, icon, step)
         bottom = self.height - self.keys
         self.text(middle, bottom - 3 * unit, self.phone.config.name, 1.5)
         facts = f"{self.say('OpenCPH handset, not Android')}  ·  {self.phone.booted.model_name}"
@@ -179,12 +229,13 @@ class _Layout:
         for name in names[:FILES_SHOWN]:
             if y > self.height - self.keys - 4 * self.unit:
                 break
-            y = self.row(y, name[:44], "")
+            y = self.row(y, name, "")
 
     def recents(self) -> None:
         y = self.title(self.say("Recent apps" if self.screen.recent else "No recent apps"))
         for app in self.screen.recent:
-            y = self.row(y, app.label or app.package, app.package, f"app:{app.package}")
+            label = self.say(app.label) if app.page else app.label or app.package
+            y = self.row(y, label, app.package, f"page:{app.page}" if app.page else f"app:{app.package}")
         if self.screen.recent:
             self.row(y, self.say("Clear all"), "", "clear-recent:")
 
@@ -194,14 +245,17 @@ class _Layout:
             self.home()
             return
         self.add(Item("rounded", (unit, self.bar + unit, self.width - unit, self.height - self.keys - unit), "", CARD, unit))
-        y = self.bar + 6 * unit
         name, say = app.label or app.package, self.say
-        self.tile(middle, y, name, app.package, "", app.icon)
-        lines = [
+        if self.width < self.height:
+            x, top, room = middle, self.bar + 12 * unit, self.width - 4 * unit
+            self.tile(middle, self.bar + 6 * unit, name, app.package, "", app.icon)
+        else:
+            x, top, room = (self.width + 9 * unit) // 2, self.bar + 3 * unit, self.width - 14 * unit
+            self.tile(6 * unit, self.bar + 5 * unit, name, app.package, "", app.icon)
+        texts = [
             (app.package, 1.0, DIM),
             (say("version {0}", app.version) if app.version else "", 1.0, DIM),
             (app.activity, 1.0, DIM),
-            ("", 1.0, DIM),
             (say("{0} is installed,", name), 1.3, TEXT),
             (say("but this is an OpenCPH handset, not Android:"), 1.3, TEXT),
             (say("it runs no apps. This card is all there is."), 1.3, TEXT),
@@ -209,9 +263,25 @@ class _Layout:
             (say("It would need:"), 1.0, TEXT),
             *((line, 1.0, DIM) for line in app.lines),
         ]
-        for number, (line, letters, colour) in enumerate(lines):
-            if line:
-                self.text(middle, y + 6 * unit + number * 2 * unit, line[:80], letters, colour)
+        self.paragraphs(x, top, room, self.height - self.keys - 2 * unit - top, [one for one in texts if one[0]])
+
+    def paragraphs(self, x: int, y: int, wide: int, high: int, texts: list[tuple[str, float, str]]) -> None:
+        """Texts below each other around x, in a space of this size; where it is full, the last line says how many are left out."""
+        unit = self.unit
+        broken = [wrapped(text, wide / max(1, int(size * unit)), PARAGRAPH_LINES) for text, size, _ in texts]
+        count = sum(map(len, broken))
+        step = max(unit * 3 // 2, min(2 * unit, high // max(1, count)))
+        left = high // step
+        for number, ((text, size, colour), lines) in enumerate(zip(texts, broken, strict=True)):
+            if len(lines) > left - (number < len(texts) - 1):
+                self.text(x, y, f"+{len(texts) - number}", 1.0, DIM)
+                return
+            if len(lines) > 1:
+                self.add(Item("none", (x - wide // 2, y - unit, x + wide // 2, y + step * (len(lines) - 1) + unit), text))
+            for line in lines:
+                self.text(x, y, line, size, colour, part=len(lines) > 1)
+                y += step
+            left -= len(lines)
 
     # over every page
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from opencph.handset import package_states
+
 TEXT_MAX = 256
 FIRST_PID = 20_001
 POWER, HOME, BACK, MENU, RECENTS, ENTER, DELETE, SPACE, TAB = 26, 3, 4, 82, 187, 66, 67, 62, 61
@@ -23,6 +25,13 @@ class App(NamedTuple):
     suspended: bool = False
     activities: tuple[str, ...] = ()
     uid: int = 0
+    page: str = ""  # of the handset, which is no card
+
+
+PAGES = {
+    one.page: App(one.package, one.label, one.activity, uid=one.uid, page=one.page)
+    for one in (package_states.SETTINGS, package_states.FILES)
+}
 
 
 class ScreenState:
@@ -57,7 +66,7 @@ class ScreenState:
         self.apps: tuple[App, ...] = ()
         self.apps_stamp = 0  # of the directory that they were read from
         self.apps_locale = ""  # the language that they were read in
-        self.recent: list[App] = []
+        self.recent: list[App] = []  # what is open: cards, and pages that were
         self.pids: dict[str, int] = {}  # of the cards that are open, by package: numbers as processes have them
         self.shade = False  # the notification shade is pulled down
         self.focused = False  # the search field: the keyboard is there
@@ -74,16 +83,19 @@ class ScreenState:
         self.page, self.app = page, app
         self.shade = self.focused = False
         self.scroll = 0
+        opened = app or PAGES.get(page)
+        if opened is not None:
+            self.recent = [opened, *(each for each in self.recent if each.package != opened.package)][:8]
         if app is not None:
-            self.recent = [app, *(each for each in self.recent if each.package != app.package)][:8]
             self.pids.setdefault(app.package, max(self.pids.values(), default=FIRST_PID - 1) + 1)
         self.version += 1
 
     def close_app(self, package: str) -> None:
-        """The app is stopped: its card goes."""
+        """The app is stopped: its card goes, or its page."""
+        shown = PAGES.get(self.page) or self.app
         self.recent = [each for each in self.recent if each.package != package]
         self.pids.pop(package, None)
-        if self.app is not None and self.app.package == package:
+        if shown is not None and shown.package == package:
             self.show("home")
 
     def act(self, action: str) -> None:

@@ -129,7 +129,7 @@ async def _gfxinfo(context: Context, words: list[str]) -> list[str]:
         f"Uptime: {int(context.phone.uptime * 1000)} Realtime: {int(context.phone.uptime * 1000)}",
     ]
     for app in context.phone.running_screen.recent:
-        if not words or app.package == words[0]:
+        if not app.page and (not words or app.package == words[0]):
             pid = context.phone.running_screen.pids.get(app.package, 0)
             made += [
                 f"\n** Graphics info for pid {pid} [{app.package}] **\n",

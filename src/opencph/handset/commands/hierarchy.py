@@ -22,7 +22,7 @@ def tree(context: Context) -> str:
     items = layout(phone)
     nodes = [
         _node(number, one, items, package)
-        for number, one in enumerate(item for item in items if item.kind != "fill" and (item.text or item.action))
+        for number, one in enumerate(item for item in items if item.kind != "fill" and not item.part and (item.text or item.action))
     ]
     head = "<?xml version='1.0' encoding='UTF-8' standalone='yes' ?>"
     root = _open(0, "", "", "android.widget.FrameLayout", package, "", False, (0, 0, width, height))
@@ -30,17 +30,12 @@ def tree(context: Context) -> str:
 
 
 def _node(number: int, item: Item, items: list[Item], package: str) -> str:
-    kind = (
-        "android.widget.TextView"
-        if item.kind == "text"
-        else "android.widget.ImageView"
-        if item.kind == "icon"
-        else "android.view.View"
-    )
+    written = item.kind == "text" or (item.kind == "none" and bool(item.text))
+    kind = "android.widget.TextView" if written else "android.widget.ImageView" if item.kind == "icon" else "android.view.View"
     if item.action == "focus:":
         kind = "android.widget.EditText"
-    described = item.text if item.kind == "icon" else ""
-    text = item.text if item.kind == "text" else ""
+    described = item.text if item.kind == "icon" or (item.kind == "none" and item.action) else ""
+    text = item.text if written else ""
     action, _, target = item.action.partition(":")
     identity = f"{package}:id/{action}_{target}".rstrip("_") if item.action else ""
     return _open(number, text, identity, kind, package, described, bool(item.action), item.box) + " />"

@@ -108,6 +108,8 @@ def processes(context: Context, threads: bool = False) -> list[Process]:
                 paths = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda path: int(path.name))
         made += [one for path in paths if (one := _read(path, user, inner)) is not None]
     for app in phone.running_screen.recent:
+        if app.page:  # of the handset itself
+            continue
         pid = phone.running_screen.pids.get(app.package, 0)
         made.append(
             Process(
