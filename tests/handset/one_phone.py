@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import pty
 import random
+import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -131,10 +137,16 @@ class Adb:
             raise AssertionError(f"adb {' '.join(words)}: exit {done.returncode}\n{done.stdout.decode()}\n{done.stderr.decode()}")
         return done
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """Run it beside the test."""
+    def start(self, *words: str, stream: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+        """Run it beside the test, with pipes, or in the terminal `stream`."""
         return subprocess.Popen(
-            [self._program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environment
+            [self._program, *words],
+            stdin=stream,
+            stdout=stream,
+            stderr=stream,
+            env={**self._environment, "TERM": "xterm"},
+            start_new_session=stream >= 0,
+            preexec_fn=None if stream < 0 else lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0) and None,
         )
 
     def close(self) -> None:
@@ -204,6 +216,46 @@ class Pair:
         said = self.adb.run("connect", self.handset.serial).stdout.decode()
         assert "connected to" in said, said
         self("wait-for-device")
+
+
+class Terminal:
+    """An adb program in a terminal of this size, as a person has it."""
+
+    def __init__(self, pair: Pair, rows: int, columns: int, *words: str) -> None:
+        self._master, slave = pty.openpty()
+        self.resize(rows, columns)
+        try:
+            self._adb = pair.adb.start("-s", pair.handset.serial, *words, stream=slave)
+        finally:
+            os.close(slave)
+        self._shown = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._adb.kill()
+        self._adb.wait(20)
+        os.close(self._master)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Make the window another size; who runs in the terminal hears of it."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    def types(self, line: str) -> None:
+        """A line of keys."""
+        os.write(self._master, line.encode() + b"\n")
+
+    def shows(self, text: str, seconds: float = 20) -> None:
+        """Wait until it shows a text, for a bounded time; what was shown up to its end is forgotten."""
+        deadline = time.monotonic() + seconds
+        while text not in self._shown:
+            assert select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))[0], (text, self._shown)
+            try:
+                self._shown += os.read(self._master, 65536).decode("utf-8", "replace")
+            except OSError:  # it has ended
+                assert text in self._shown, (text, self._shown)
+        self._shown = self._shown.partition(text)[2]
 
 
 @contextmanager

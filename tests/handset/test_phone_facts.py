@@ -123,6 +123,20 @@ def test_the_machines_disks_modules_and_devices_are_not_listed(home: Path) -> No
     asyncio.run(main())
 
 
+def test_control_groups_are_seen_from_the_phones_own(home: Path) -> None:
+    """Of the machine's groups nothing but how many hierarchies it has."""
+    need_sandbox()
+
+    async def main() -> None:
+        async with running(home / "p") as phone, await dial(phone) as adb:
+            for path in ("/proc/self/cgroup", "/proc/1/cgroup"):
+                lines = (await _text(adb, f"cat {path}")).split()
+                assert len(lines) == len(Path("/proc/self/cgroup").read_text().splitlines())
+                assert {line.split(":")[2] for line in lines} == {"/"}, lines
+
+    asyncio.run(main())
+
+
 def test_the_first_process_is_called_init(home: Path) -> None:
     need_sandbox()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from handset.one_phone import Pair, need_sandbox
+from handset.one_phone import Pair, Terminal, need_sandbox
 from opencph.adb.client import handshake
 
 
@@ -142,8 +142,17 @@ def test_root_answers_as_a_production_build(pair: Pair) -> None:
 
 def test_a_terminal_has_the_size_that_it_is_told(pair: Pair) -> None:
     need_sandbox()
-    done = pair("shell", "-tt", "tty; stty size")
-    assert done.stdout.startswith(b"/dev/pts/0\r\n"), done.stdout
+    assert pair("shell", "-tt", "tty").stdout == b"/dev/pts/0\r\n"
+    with Terminal(pair, 44, 122, "shell", "-t", "stty size; cat /dev/null") as terminal:
+        terminal.shows("44 122\r\n")
+    with Terminal(pair, 44, 122, "shell") as terminal:
+        terminal.shows("$ ")
+        terminal.types("stty size; echo columns $COLUMNS lines $LINES")
+        terminal.shows("44 122\r\ncolumns 122 lines 44\r\n")
+        terminal.resize(30, 100)
+        terminal.shows("\r")  # the shell heard of it, and draws its line again
+        terminal.types("stty size; echo columns $COLUMNS lines $LINES")
+        terminal.shows("30 100\r\ncolumns 100 lines 30\r\n")
 
 
 def test_packages_are_the_honest_few(pair: Pair, home: Path) -> None:

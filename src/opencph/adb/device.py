@@ -326,12 +326,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._streams[stream.local_id] = stream
         service = self._device.open(name, stream)
         if service is None:
-            self.forget(stream)
-            stream.lost()
-            self.send(CLSE, 0, remote_id)
+            stream.refuse()
             return
-        stream.okay()
-        stream.started(service)
+        stream.service = service
+        if not service.answers_later:
+            stream.accept()
 
     def _take_id(self) -> int:
         self._next_id = self._next_id % 0xFFFFFFFE + 1

@@ -28,6 +28,8 @@ class Service:
 
     __slots__ = ()
 
+    answers_later = False  # the OPEN is answered when it calls `Stream.accept()` or `Stream.refuse()`, not at once
+
     def on_data(self, data: memoryview) -> bool:
         """Bytes from the peer; the memory is reused after the call. True: taken. False: `Stream.acknowledge()` comes later."""
         return True
@@ -46,7 +48,7 @@ class Stream:
         "_closing",
         "_connection",
         "_granted",
-        "_held",
+        "_holds",
         "_in_flight",
         "_owed",
         "_pending",
@@ -67,7 +69,7 @@ class Stream:
         self._pending: deque[Data] = deque()
         self._owed: deque[int] | None = None  # sizes of messages that the service has not taken yet
         self._in_flight = False
-        self._held = True  # nothing goes out before the OKAY of the OPEN
+        self._holds = 1  # while there are some, nothing goes out: the first until the OPEN is answered
         self._closing = False
         self._window = window
         self._granted = WINDOW_BYTES
@@ -102,13 +104,42 @@ class Stream:
         """Send, or keep until the peer has room. A buffer must stay as it is until `on_ready`."""
         if self.closed or not data:
             return
-        if self._pending or self._blocked or self._held or len(data) > self.max_payload:
+        if self._pending or self._blocked or self._holds or len(data) > self.max_payload:
             self._pending.append(data)
             self.pending_bytes += len(data)
             if not self._blocked:
                 self._send_pending()
         else:
             self._send(data)
+
+    def hold(self) -> None:
+        """Keep what is written from now on until `release()`: an answer to a message that is not acknowledged yet."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """Send what was kept, unless somebody else still holds it."""
+        self._holds -= 1
+        if self._holds or self._blocked:
+            return
+        if self._pending:
+            self._send_pending()
+        elif self._closing:
+            self._finish()
+
+    def accept(self) -> None:
+        """Answer the peer's OPEN, and let go of what was written since."""
+        self._acknowledge(0 if self._window is None else WINDOW_BYTES, first=True)
+        self.release()
+
+    def refuse(self) -> None:
+        """Answer the peer's OPEN with CLSE: there is no such service. Nothing that was written goes out."""
+        connection, self._connection = self._connection, None
+        self._pending.clear()
+        self.pending_bytes = 0
+        self.service = None
+        if connection is not None:
+            connection.forget(self)
+            connection.send(CLSE, 0, self.remote_id)
 
     def acknowledge(self) -> None:
         """Tell the peer that the oldest message for which `on_data` returned False is taken."""
@@ -120,20 +151,15 @@ class Stream:
         if self.closed:
             return
         self._closing = True
-        if self.idle and not self._held:
+        if self.idle and not self._holds:
             self._finish()
 
     # what the connection calls
 
-    def started(self, service: Service) -> None:
-        """The OKAY of the OPEN is out: what the service wrote while it was made may follow."""
-        self.service = service
-        self._release()
-
     def agreed(self, remote_id: int) -> None:
         """The peer accepted a stream that we opened; its first OKAY is about to be counted."""
         self.remote_id = remote_id
-        self._held = False
+        self._holds -= 1
         self._in_flight = True  # that OKAY frees it
 
     def received(self, data: memoryview) -> None:
@@ -149,7 +175,7 @@ class Stream:
         if service is None or self._closing or not data:
             self._acknowledge(size)
             return
-        self._held = True
+        self.hold()
         taken = service.on_data(data)
         if taken:
             self._acknowledge(size)
@@ -157,7 +183,7 @@ class Stream:
             if self._owed is None:
                 self._owed = deque()
             self._owed.append(size)
-        self._release()
+        self.release()
 
     def on_okay(self, payload: memoryview) -> None:
         """The peer took something. Raises ProtocolError for a count that makes no sense."""
@@ -190,10 +216,6 @@ class Stream:
         if service is not None:
             service.on_close()
 
-    def okay(self) -> None:
-        """Answer the peer's OPEN."""
-        self._acknowledge(0 if self._window is None else WINDOW_BYTES, first=True)
-
     # within
 
     def _require(self) -> DeviceConnection:
@@ -210,20 +232,11 @@ class Stream:
             self._granted += size
         self._connection.send(OKAY, self.local_id, self.remote_id, _ACKNOWLEDGED.pack(size))
 
-    def _release(self) -> None:
-        self._held = False
-        if self._blocked:
-            return
-        if self._pending:
-            self._send_pending()
-        elif self._closing:
-            self._finish()
-
     def _go_on(self) -> None:
         if self._pending:
             self._send_pending()
         elif self._closing:
-            if not self._held:
+            if not self._holds:
                 self._finish()
         elif self.service is not None:
             self.service.on_ready()
@@ -239,9 +252,9 @@ class Stream:
         connection.tell_when_out(self)
 
     def _send_pending(self) -> None:
-        while self._pending and self._connection is not None and not self._held and not self._blocked:
+        while self._pending and self._connection is not None and not self._holds and not self._blocked:
             self._send(self._next_chunk())
-        if self._window is not None and self._closing and not self._pending and not self._held:
+        if self._window is not None and self._closing and not self._pending and not self._holds:
             self._finish()
 
     def _next_chunk(self) -> Data:

@@ -80,9 +80,11 @@ async def _connect_path(phone: Phone, path: str) -> socket.socket:
 
 
 class SocketService(Service):
-    """A stream whose bytes go to a socket, and the socket's to it."""
+    """A stream whose bytes go to a socket, and the socket's to it. It begins when there is a socket, and is refused without one."""
 
     __slots__ = ("_closed", "_ready", "_sendable", "_socket", "_stream", "_task", "_waiting")
+
+    answers_later = True
 
     def __init__(self) -> None:
         self._stream: Stream | None = None
@@ -119,6 +121,7 @@ class SocketService(Service):
     async def _run(self, stream: Stream, connecting: Awaitable[socket.socket]) -> None:
         try:
             sock = self._socket = await connecting
+            self.connected(stream)
             async with asyncio.TaskGroup() as group:
                 directions = {group.create_task(self._send(stream, sock)), group.create_task(self._receive(stream, sock))}
                 _, other = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
@@ -129,8 +132,14 @@ class SocketService(Service):
         finally:
             if self._socket is not None:
                 self._socket.close()
-            stream.close()
+                stream.close()
+            else:
+                stream.refuse()
             self.ended()
+
+    def connected(self, stream: Stream) -> None:
+        """There is a socket: the peer hears that its stream is open."""
+        stream.accept()
 
     def ended(self) -> None:
         """The socket is closed."""

@@ -42,6 +42,9 @@ class _Call(SocketService):
         super().__init__()
         self._reverse = reverse
 
+    def connected(self, stream: Stream) -> None:
+        """It is the peer that has to agree."""
+
     def ended(self) -> None:
         """Counted no more."""
         self._reverse.calls.discard(self)

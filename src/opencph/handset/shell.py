@@ -35,6 +35,8 @@ CANNOT_RUN = 126
 _QUOTED = re.compile(r"'[^']*'")
 _META = frozenset("|&;<>()$`\\*?[]#~{}\n\r")
 _WORDS_NOT_COMMANDS = frozenset("=!")
+_WINDOW = re.compile(rb"\s*(\d+)x(\d+),(\d+)x(\d+)")  # as adbd's sscanf reads it: adb sends a NUL behind
+FIRST_SIZE_SECONDS = 0.05  # that a terminal waits for its size: adb sends it right after it has opened the stream
 
 
 class ShellRequest(NamedTuple):
@@ -108,7 +110,7 @@ class ShellService(Service):
         self._closed = False
         self._waiters: dict[str, asyncio.Future[None]] = {}
         self._process: Process | None = None
-        self._window = ""
+        self._window: tuple[int, int, int, int] | None = None  # rows, columns, and both in pixels
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     @classmethod
@@ -140,8 +142,7 @@ class ShellService(Service):
         elif kind == wire.CLOSE_STDIN:
             self._put_inbox(b"")
         elif kind == wire.WINDOW_SIZE:
-            self._window = bytes(piece).decode("ascii", "replace")
-            self._resize()
+            self._resize(bytes(piece))
 
     def on_ready(self) -> None:
         """The peer took what we sent."""
@@ -197,6 +198,7 @@ class ShellService(Service):
         self._inbox.append(piece)
         self._inbox_bytes += len(piece)
         self._wake("inbox")
+        self._wake("window")  # who types before it tells a size has none
 
     async def _wait(self, what: str) -> None:
         waiter = self._waiters.get(what)  # stdout and stderr wait for the same
@@ -238,10 +240,16 @@ class ShellService(Service):
         command, pty = self._request.command, self._request.pty
         argv = ["/system/bin/sh", "-c", command] if command else ["/system/bin/sh", "-"]
         sandbox = await self._phone.enter_sandbox()
-        process = await sandbox.spawn(argv, pty=pty, term=self._request.term, merge=self._packets is None)
+        if pty and self._packets is not None and self._window is None and not self._inbox:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_SIZE_SECONDS):
+                    await self._wait("window")
+        window = self._window
+        process = await sandbox.spawn(argv, pty=pty, term=self._request.term, merge=self._packets is None, window=window)
         self._process = process
         try:
-            self._resize()
+            if self._window != window:
+                self._set_size()
             async with asyncio.TaskGroup() as group:
                 pumps = [group.create_task(self._pump_out(process, fd, kind)) for fd, kind in process.outputs]
                 feeding = group.create_task(self._pump_in(process))
@@ -261,19 +269,19 @@ class ShellService(Service):
             self._process = None
             process.close()
 
-    def _resize(self) -> None:
-        process = self._process
-        if process is None or process.terminal < 0 or not self._window:
+    def _resize(self, text: bytes) -> None:
+        found = _WINDOW.match(text)
+        if found is None:
             return
-        try:
-            cells, _, pixels = self._window.partition(",")
-            rows, columns = map(int, cells.split("x"))
-            width, height = map(int, pixels.split("x")) if pixels else (0, 0)
-            size = struct.pack("<4H", rows, columns, width, height)
-        except (ValueError, struct.error):
-            return
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(process.terminal, termios.TIOCSWINSZ, size)
+        rows, columns, width, height = (min(int(number), 0xFFFF) for number in found.groups())
+        self._window = rows, columns, width, height
+        self._wake("window")
+        self._set_size()
+
+    def _set_size(self) -> None:
+        if self._window is not None and self._process is not None and self._process.terminal >= 0:
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(self._process.terminal, termios.TIOCSWINSZ, struct.pack("4H", *self._window))
 
     async def _pump_out(self, process: Process, fd: int, kind: int) -> None:
         while True:

@@ -79,12 +79,15 @@ class SyncService(Service):
         """What waits, one message after the other."""
         try:
             while self._waiting and not self._closed:
+                self._stream.hold()  # as adbd does it: first the acknowledgement of a message, then what answers it
                 try:
                     for pieces in self._feed(memoryview(self._waiting.pop(0))):
                         await self._write_beside(pieces)
                 except _EndError as end:
                     self._end(end)
-                self._stream.acknowledge()
+                finally:
+                    self._stream.acknowledge()
+                    self._stream.release()
         finally:
             self._worked()
         if self._download is not None and self._stream.idle:  # asked for in the same message

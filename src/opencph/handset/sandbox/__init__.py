@@ -237,10 +237,18 @@ class Sandbox:
 
     # processes
 
-    async def spawn(self, argv: list[str], *, pty: bool = False, term: str = "dumb", merge: bool = False) -> Process:
-        """Start a process; `merge` sends its stderr where stdout goes. Raises HandsetError."""
+    async def spawn(
+        self,
+        argv: list[str],
+        *,
+        pty: bool = False,
+        term: str = "dumb",
+        merge: bool = False,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> Process:
+        """Start a process; `merge` sends its stderr where stdout goes, `window` is a terminal's size. Raises HandsetError."""
         number, limits = self._link.number(), self._limits()
-        request = Spawn(self._number, number, argv, environment(self.root, term), pty, limits, writable(self._phone))
+        request = Spawn(self._number, number, argv, environment(self.root, term), pty, limits, writable(self._phone), window)
         ours: list[int] = []
         theirs: list[int] = []
         if not pty:

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import struct
+import termios
 from contextlib import suppress
 from typing import NoReturn
 
@@ -54,18 +55,18 @@ def set_clocks(fd: int, lines: str) -> None:
     os.close(fd)
 
 
-def open_terminal() -> tuple[int, int]:
-    """A terminal of the sandbox's own devpts: (master, slave)."""
+def open_terminal(window: tuple[int, int, int, int] | None) -> tuple[int, int]:
+    """A terminal of the sandbox's own devpts, of this size (rows, columns, and both in pixels): (master, slave)."""
     master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     fcntl.ioctl(master, linux.TIOCSPTLCK, struct.pack("i", 0))
     number = struct.unpack("i", fcntl.ioctl(master, linux.TIOCGPTN, b"\0\0\0\0"))[0]
+    if window is not None:
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", *window))
     return master, os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
 
 
 def execute(request: Spawn, fds: list[int]) -> NoReturn:
     """Become a phone's program, shut in, with `fds` as its stdin, stdout and stderr. Raises OSError."""
-    import termios
-
     os.setsid()
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in fds]
     for target, fd in enumerate(high):

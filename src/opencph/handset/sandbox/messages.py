@@ -42,6 +42,7 @@ class Spawn(msgspec.Struct, tag=True):
     terminal: bool
     limits: dict[int, int]
     writable: list[str]  # directories below which files may change
+    window: tuple[int, int, int, int] | None = None  # of the terminal: rows, columns, and both in pixels
 
 
 class Sockets(msgspec.Struct, tag=True):

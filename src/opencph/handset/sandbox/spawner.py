@@ -204,8 +204,10 @@ class _Server:
         base = f"/proc/{box.pid}/ns"
         flags = os.O_RDONLY | os.O_CLOEXEC
         kinds = {"ipc": linux.CLONE_NEWIPC, "uts": linux.CLONE_NEWUTS, "net": linux.CLONE_NEWNET, "pid": linux.CLONE_NEWPID}
+        if _shared(base, "cgroup") is False:  # without it a phone would see where in this machine's groups it is
+            kinds["cgroup"] = linux.CLONE_NEWCGROUP
         for name, kind in (*kinds.items(), ("mnt", linux.CLONE_NEWNS)):
-            if Path(base, name).stat().st_ino == Path("/proc/self/ns", name).stat().st_ino:
+            if _shared(base, name):
                 raise OSError(f"bwrap left the {name} namespace shared")
             box.namespaces[kind] = os.open(f"{base}/{name}", flags)
         box.inner_user = os.open(f"{base}/user", flags)
@@ -286,7 +288,7 @@ class _Server:
         self._enter(box, linux.CLONE_NEW_ANY)
         master = -1
         if request.terminal:
-            master, slave = entering.open_terminal()
+            master, slave = entering.open_terminal(request.window)
             fds = [slave, slave, slave]
         pid = os.fork()
         if not pid:
@@ -305,6 +307,14 @@ class _Server:
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         self._tell(Event("exited", request.box, request.id, code if code >= 0 else 128 - code))
+
+
+def _shared(base: str, name: str) -> bool | None:
+    """Whether a process has a namespace together with us; None where this kernel has none of the kind."""
+    try:
+        return Path(base, name).stat().st_ino == Path("/proc/self/ns", name).stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def serve(sock: socket.socket) -> NoReturn:
