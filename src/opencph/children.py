@@ -72,16 +72,31 @@ def sentence(error: BaseException) -> str:
 
 
 def fork(name: str, work: Callable[[Ready], None], close: list[int]) -> Child:
-    """Fork a child that runs `work(ready)`, without the descriptors `close`, and dies with this process."""
+    """Fork a child that runs `work(ready)`, without the descriptors `close`, and dies with this process.
+
+    Raises OSError when there is no process or no descriptor left for it; then there is no child.
+    """
     parent = os.getpid()
     reading, writing = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # who read it has gone, or its disk is full
+            stream.flush()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
     if pid:
         os.close(writing)
         os.set_blocking(reading, False)
-        return Child(name, pid, os.pidfd_open(pid), reading, time.monotonic())
+        try:
+            return Child(name, pid, os.pidfd_open(pid), reading, time.monotonic())
+        except OSError:
+            os.close(reading)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
     status = 1
 
     os.set_blocking(writing, False)  # a part does not wait for a supervisor that stands still

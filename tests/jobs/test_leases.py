@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sqlalchemy import bindparam, func, select, text, update
 
-from opencph.jobs import RUNNING, SUCCEEDED, Batch, JobKind, NewJob, Step, queue
+from opencph.jobs import RUNNING, SUCCEEDED, Batch, JobKind, NewJob, Step, engine, queue, run
 from opencph.jobs.engine import Worker
 from opencph.jobs.failpoints import Death
 from opencph.jobs.queue import accept
@@ -330,3 +331,52 @@ def test_finished_jobs_are_deleted_when_they_are_old(database: Database) -> None
     assert delete_finished(database, 30) == len(ids) - 10
     assert database.row(COUNT) == 10
     assert delete_finished(database, 30) == 0
+
+
+class _BrokenLog:
+    """A log that fails whoever says one of these things for the first time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *failing: str) -> None:
+        self.left = list(failing)
+        for module in (engine, run):
+            monkeypatch.setattr(module, "log", self)
+
+    def info(self, said: str, **_more: object) -> None:
+        if said in self.left:
+            self.left.remove(said)
+            raise OSError(28, "No space left on device")
+
+    warning = error = exception = info
+
+
+def test_a_job_whose_batch_broke_the_engine_goes_on_after_a_pause(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BROKEN_PAUSE_MS", 300)
+    broken = _BrokenLog(monkeypatch, "job begun")
+    kind = JobKind("k", (Step("a", effect=_nothing),))
+
+    async def main() -> None:
+        async with working(database, kind):
+            (job_id,) = submit(database, ["lane"])
+            await until(lambda: database.row(STATUS, job_id=job_id) == SUCCEEDED)
+
+    asyncio.run(main())
+    assert not broken.left
+
+
+def test_a_lane_is_free_again_even_when_what_broke_it_cannot_be_logged(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = _BrokenLog(monkeypatch, "job begun", "a batch broke the engine")
+    kind = JobKind("k", (Step("a", effect=_nothing),))
+
+    async def main() -> None:
+        async with working(database, kind, lease_seconds=1) as worker:
+            (first,) = submit(database, ["lane"])
+            await until(lambda: not broken.left and worker.busy == 0)
+            (second,) = submit(database, ["lane"])
+            for job_id in (first, second):
+                await until(lambda job_id=job_id: database.row(STATUS, job_id=job_id) == SUCCEEDED)  # type: ignore[misc]
+
+    asyncio.run(main())
+
+
+async def _nothing(_batch: Batch) -> None:
+    """An effect that is none."""

@@ -137,20 +137,11 @@ class Worker:
             return queue.claim(tx, self._kinds, self.worker_id, lease_ms=self.lease_ms, lanes_max=lanes_max, busy_lanes=busy)
 
     async def _run(self, run: BatchRun) -> None:
+        """Whatever happens here, in the end the lane is free, and who has the jobs is for the database to say."""
         task = asyncio.current_task()
         assert task is not None
-        pause_ms = 0
         try:
-            await run.run()
-        except LeaseLostError:
-            log.warning("another worker took over", lane=run.lane, jobs=run.open_ids[:5])
-            run.open_ids = []
-        except (StoppingError, asyncio.CancelledError):
-            pass
-        except Exception:
-            log.exception("a batch broke the engine", lane=run.lane, jobs=run.open_ids[:5])
-            pause_ms = BROKEN_PAUSE_MS
-        try:
+            pause_ms = await self._run_as_far_as_it_goes(run)
             if run.open_ids:
                 await self.committer.run(lambda tx: queue.release(tx, self.worker_id, run.open_ids, pause_ms=pause_ms))
         except StoreError as error:
@@ -159,6 +150,20 @@ class Worker:
             self._running.pop(task, None)
             self._renewed.pop(run, None)
             self._wake.set()
+
+    async def _run_as_far_as_it_goes(self, run: BatchRun) -> int:
+        """Returns for how many milliseconds the jobs that are left open are to be left alone."""
+        try:
+            await run.run()
+        except LeaseLostError:
+            lost, run.open_ids = run.open_ids, []
+            log.warning("another worker took over", lane=run.lane, jobs=lost[:5])
+        except (StoppingError, asyncio.CancelledError):
+            pass
+        except Exception:
+            log.exception("a batch broke the engine", lane=run.lane, jobs=run.open_ids[:5])
+            return BROKEN_PAUSE_MS
+        return 0
 
     async def _hand_back(self) -> None:
         if self._running:
@@ -193,9 +198,9 @@ class Worker:
         lost = await self._in_thread(renew)
         for task, run in held:
             if lost.intersection(run.open_ids):
-                log.warning("another worker took over", lane=run.lane, jobs=run.open_ids[:5])
-                run.open_ids = []
+                gone, run.open_ids = run.open_ids, []
                 task.cancel()
+                log.warning("another worker took over", lane=run.lane, jobs=gone[:5])
             elif run in self._renewed:
                 self._renewed[run] = now
 
