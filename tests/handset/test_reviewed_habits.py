@@ -131,3 +131,50 @@ def test_the_card_of_an_app_with_long_names_stays_on_the_screen(phone: Pair, tmp
     for left, right in ((unit + 2, unit + unit // 2), (width - unit - unit // 2, width - unit - 2)):  # the card's edges
         edge = picture.crop((left, 6 * unit, right, height - 6 * unit))
         assert edge.getcolors() is not None and len(edge.getcolors() or []) == 1, edge.getcolors()
+
+
+def test_a_monkey_prints_what_it_does_and_stays_in_its_package(phone: Pair, tmp_path: Path) -> None:
+    phone("install", _put(tmp_path / "a.apk", apk("com.monkey.app")))
+    _awake(phone)
+    lines = _said(phone, "monkey -p com.monkey.app -s 5 -v -v 400").splitlines()
+    touches = [line for line in lines if line.startswith(":Sending Touch")]
+    downs = [line for line in touches if "(ACTION_DOWN)" in line]
+    assert len(downs) > 10 and len(set(downs)) == len(downs), "each finger somewhere else"
+    assert len([line for line in touches if "(ACTION_UP)" in line]) in (len(downs), len(downs) - 1)
+    assert any(line.startswith(":Sending Key (ACTION_DOWN): ") and "// KEYCODE_" in line for line in lines)
+    assert any(line.startswith("    // Rejecting start of Intent { cmp=com.opencph.handset.launcher/") for line in lines)
+    sent = [line for line in lines if line.startswith((":Sending ", ":Switch: "))]
+    assert "Events injected: 400" in lines and len(sent) == 400 + 1, "and the screen turned back at the end"
+    assert "u0 com.monkey.app/.Main" in _said(phone, "dumpsys window | grep mFocusedApp")
+    again = [line for line in _said(phone, "monkey -p com.monkey.app -s 5 -v -v 400").splitlines() if line.startswith(":Sending T")]
+    assert again[:50] == [line for line in lines if line.startswith(":Sending T")][:50]
+
+
+def test_the_shares_of_a_monkeys_events_are_those_that_it_prints(phone: Pair) -> None:
+    lines = _said(phone, "monkey -v --pct-touch 60 --pct-appswitch 40 300").splitlines()
+    assert {"//   0: 60.0%", "//   9: 40.0%", "//   1: 0.0%"} <= set(lines)
+    assert not [line for line in lines if line.startswith((":Sending Trackball", ":Sending Key", ":Sending Flip"))]
+    switches, taps = (sum(line.startswith(head) for line in lines) for head in (":Switch", ":Sending Touch (ACTION_DOWN)"))
+    assert switches > 40 and taps > 60
+    _said(phone, "input keyevent HOME")
+    before = phone("exec-out", "screencap", "-p").stdout
+    _said(phone, "monkey --dbg-no-events 20")
+    assert phone("exec-out", "screencap", "-p").stdout == before
+    assert "Event weights > 100%" in _said(phone, "monkey --pct-touch 60 --pct-motion 60 5", 251)
+
+
+def test_a_monkey_takes_the_options_of_androids(phone: Pair, tmp_path: Path) -> None:
+    assert "Events injected: 20000" in _said(phone, "monkey --pct-syskeys 0 --pct-touch 100 20000")
+    assert "--pkg-whitelist-file" in _said(phone, "monkey -h", 255)
+    phone("push", _put(tmp_path / "list", b"com.android.settings\n"), "/data/local/tmp/list")
+    lines = _said(phone, "monkey --pkg-whitelist-file /data/local/tmp/list --pct-appswitch 100 -v 30").splitlines()
+    assert {line for line in lines if line.startswith(":Switch")} and not [
+        line for line in lines if line.startswith(":Switch") and "component=com.android.settings/" not in line
+    ]
+    lines = _said(phone, "monkey --pkg-blacklist-file /data/local/tmp/list --pct-appswitch 100 -v 30").splitlines()
+    assert not [line for line in lines if line.startswith(":Switch") and "com.android.settings" in line]
+    assert "No such file" in _said(phone, "monkey --pkg-whitelist-file /data/nothing 1", 255)
+    assert "nothing is written" in _said(phone, "monkey --hprof 1")
+    assert "takes no scripts" in _said(phone, "monkey -f /sdcard/s 1", 255)
+    _said(phone, "wm user-rotation lock 0; monkey --pct-rotation 100 9")
+    assert _said(phone, "wm user-rotation") == "lock 0\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 from opencph.handset import package_states, words
@@ -183,13 +182,3 @@ def tasks(phone: Phone) -> list[tuple[int, str, int, int]]:
         if not app.page or component(app) != front:
             rows.append((pid or PAGE_TASKS[app.page], component(app), pid, app.uid))
     return rows
-
-
-def monkey_taps(phone: Phone, count: int, seed: int, width: int, height: int) -> None:
-    """Random fingers, the same ones for the same seed."""
-    from opencph.handset.screen_layout import hit
-
-    chance = random.Random(seed)  # noqa: S311 - a monkey's
-    for _ in range(count):
-        x, y = chance.randrange(width), chance.randrange(height)
-        phone.running_screen.tap(x, y, hit(phone, x, y))
