@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from apk_maker import Facts, apk
-from handset.one_phone import Pair, connected_pair
+from handset.one_phone import Pair, connected_pair, need_sandbox
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +178,37 @@ def test_a_monkey_takes_the_options_of_androids(phone: Pair, tmp_path: Path) -> 
     assert "takes no scripts" in _said(phone, "monkey -f /sdcard/s 1", 255)
     _said(phone, "wm user-rotation lock 0; monkey --pct-rotation 100 9")
     assert _said(phone, "wm user-rotation") == "lock 0\n"
+
+
+def test_content_takes_every_type_of_value(phone: Pair) -> None:
+    uri = "--uri content://settings/system"
+    for bound, kept in (
+        ("i:1", "1"),
+        ("s:a:b", "a:b"),
+        ("b:true", "true"),
+        ("l:123456789012", "123456789012"),
+        ("f:0.5", "0.5"),
+        ("d:2", "2.0"),
+    ):
+        _said(phone, f"content insert {uri} --bind name:s:my_setting --bind value:{bound}")
+        assert _said(phone, "settings get system my_setting") == f"{kept}\n"
+    _said(phone, f"content update {uri} --bind value:i:7 --where \"name='my_setting'\"")
+    assert _said(phone, "settings get system my_setting") == "7\n"
+    _said(phone, f"content insert {uri} --bind name:s:my_setting --bind value:n:")
+    assert _said(phone, "settings get system my_setting") == "null\n"
+    assert "NumberFormatException" in _said(phone, f"content insert {uri} --bind name:s:x --bind value:i:one", 1)
+    assert "Unsupported argument" in _said(phone, f"content insert {uri} --bind name:z:x", 1)
+
+
+@pytest.mark.parametrize("which", ["debian", "adbutils"])
+def test_logcat_follows_the_tags_in_the_environment(which: str) -> None:
+    need_sandbox()
+    with connected_pair(which, environment={"ANDROID_LOG_TAGS": "Wanted:I *:S"}) as phone:
+        _said(phone, "log -t Wanted one; log -t Other two")
+        for said in (
+            phone.text("logcat", "-d"),
+            _said(phone, 'ANDROID_LOG_TAGS="Wanted:I *:S" logcat -d'),
+        ):
+            assert "one" in said and "two" not in said and "init" not in said
+        assert "two" in phone.text("logcat", "-d", "*:V")
+        assert "two" in _said(phone, "logcat -d")

@@ -44,11 +44,12 @@ def _encoded(text: str) -> bytes:
 class Context:
     """One run of a command."""
 
-    __slots__ = ("_stdio", "argv", "phone")
+    __slots__ = ("_stdio", "argv", "log_tags", "phone")
 
-    def __init__(self, phone: Phone, argv: list[str], stdio: Stdio) -> None:
+    def __init__(self, phone: Phone, argv: list[str], stdio: Stdio, log_tags: str = "") -> None:
         self.phone = phone
         self.argv = argv
+        self.log_tags = log_tags  # the caller's ANDROID_LOG_TAGS
         self._stdio = stdio
 
     @property
@@ -75,7 +76,7 @@ class Context:
 
     async def call(self, *argv: str) -> int:
         """Run another command with the same streams."""
-        return await run_command(Context(self.phone, list(argv), self._stdio))
+        return await run_command(Context(self.phone, list(argv), self._stdio, self.log_tags))
 
 
 # module -> the commands in it; imported when first used

@@ -6,7 +6,7 @@ import re
 
 from opencph.handset.commands import Context
 from opencph.handset.commands import settings as stored
-from opencph.handset.commands.options import FAILED, Given, Refusal, check_user, shown
+from opencph.handset.commands.options import FAILED, Given, Refusal, check_user, shown, whole
 from opencph.handset.commands.settings import KEYBOARD
 from opencph.handset.commands.table import entry, refuse
 
@@ -25,7 +25,7 @@ INTERFACES = {
     "window": "android.view.IWindowManager",
 }
 _WHERE = re.compile(r"\s*name\s*=\s*['\"]([^'\"]{1,200})['\"]\s*")
-_BIND = re.compile(r"(name|value):s:(.*)", re.DOTALL)
+_BIND = re.compile(r"([^:]{1,200}):([bsilfdn]):?(.*)", re.DOTALL)
 
 
 @entry(
@@ -37,15 +37,17 @@ async def content(context: Context, given: Given) -> int:
     """Rows of the settings."""
     verb = context.args[0]
     values: dict[str, str] = {}
-    bound: dict[str, str] = {}
+    bound: dict[str, str | None] = {}
     following = iter(given.words)
     for word in following:
         value = next(following, "")
         if word == "--bind":
             found = _BIND.fullmatch(value)
             if found is None:
-                raise Refusal(f"[ERROR] Unsupported argument: --bind {shown(value)}: give name:s:NAME and value:s:VALUE", 1)
-            bound[found[1]] = found[2]
+                raise Refusal(
+                    f"[ERROR] Unsupported argument: --bind {shown(value)}: give COLUMN:TYPE:VALUE, TYPE of b s i l f d n", 1
+                )
+            bound[found[1]] = _bound(found[2], found[3])
         elif word in ("--uri", "--where", "--projection", "--sort", "--user"):
             values[word] = value
         else:
@@ -57,7 +59,7 @@ async def content(context: Context, given: Given) -> int:
     if match is None or verb in ("call", "read", "write", "gettype"):
         provider = values["--uri"].removeprefix("content://").partition("/")[0]
         raise Refusal(f"[ERROR] Could not find provider: {shown(provider)}", 1)
-    namespace, name = match[1], match[2] or bound.get("name", "")
+    namespace, name = match[1], match[2] or bound.get("name") or ""
     if "--where" in values:
         where = _WHERE.fullmatch(values["--where"])
         if where is None:
@@ -74,12 +76,33 @@ async def content(context: Context, given: Given) -> int:
         if not rows:
             context.out("No result found.")
     elif not name or (verb != "delete" and "value" not in bound):
-        raise Refusal("[ERROR] give --bind name:s:NAME and --bind value:s:VALUE", 1)
-    elif verb == "delete":
+        raise Refusal("[ERROR] give --bind name:s:NAME and --bind value:TYPE:VALUE", 1)
+    elif verb == "delete" or (value_bound := bound["value"]) is None:
         stored.delete(context.phone, namespace, name)
     else:
-        stored.put(context.phone, namespace, name, bound["value"])
+        stored.put(context.phone, namespace, name, value_bound)
     return 0
+
+
+def _bound(kind: str, text: str) -> str | None:
+    """A value of a type as the settings keep it, which is text. Raises Refusal."""
+    try:
+        match kind:
+            case "n":
+                return None
+            case "b":
+                return str(text.casefold() == "true").lower()
+            case "i" | "l":
+                bits = 31 if kind == "i" else 63
+                number = whole(text, -(1 << bits), (1 << bits) - 1)
+                if number is None:
+                    raise ValueError
+                return str(number)
+            case "f" | "d":
+                return str(float(text[:40]))
+    except ValueError:
+        raise Refusal(f'[ERROR] java.lang.NumberFormatException: For input string: "{shown(text)}"', 1) from None
+    return text
 
 
 @entry("ime list", "-a -s --user=", does="the drawn keyboard; -s its id only")

@@ -10,13 +10,19 @@ import stat
 import sys
 import time
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from opencph.handset.clock import local, seconds_of
 from opencph.handset.commands import Context
 from opencph.handset.commands.log_format import FORMATS, MODIFIERS, PRIORITIES, Format, Line
 from opencph.handset.commands.options import Given, Refusal, shown, whole
 from opencph.handset.commands.table import entry
 from opencph.handset.transfers import Upload
+
+if TYPE_CHECKING:
+    from opencph.handset.phone import Phone
 
 BUFFERS = ("main", "system", "radio", "events", "crash", "stats", "security", "kernel")
 DEFAULT_BUFFERS = ("main", "system", "crash")
@@ -181,18 +187,16 @@ def _size(text: str) -> int:
     return size
 
 
-def _since(text: str) -> tuple[int, float]:
+def _since(phone: Phone, text: str) -> tuple[int, float]:
     """(how many lines, after which time) that -t or -T names. Raises Refusal."""
     count = whole(text, 0, 1 << 31)
     if count is not None:
         return count, 0.0
     if found := re.fullmatch(r"(?:(\d{4})-)?(\d{2})-(\d{2})[ T](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?", text):
         numbers = [int(part) for part in found.groups("0")[:6]]
-        year = numbers[0] or time.gmtime().tm_year
+        year, month, day, *clock = numbers
         with contextlib.suppress(ValueError, OverflowError):
-            import calendar
-
-            at = calendar.timegm((year, *numbers[1:], 0, 0, 0))
+            at = seconds_of(phone, (year or local(phone).tm_year, month, day, clock[0], clock[1], clock[2]))
             return -1, at + float(f"0.{found.group(7) or 0}")
     if re.fullmatch(r"\d{1,12}\.\d{1,9}", text):
         return -1, float(text)
@@ -251,12 +255,13 @@ async def logcat(context: Context, given: Given) -> int:
     if answered is not None:
         return answered
     phone = context.phone
-    form = Format.parse(given.value("-v", "--format"), time.time() - phone.uptime)
+    form = Format.parse(given.value("-v", "--format"), time.time() - phone.uptime, partial(local, phone))
     most = whole(given.value("-m", "--max-count", default="0"), 0, 1 << 31)
     if most is None:
         raise Refusal("logcat: -m takes a number of lines", 1)
-    wanted = _Wanted(given.words, given.has("-s"), _buffers(given.value("-b", "--buffer")), given.value("--pid"))
-    count, after = _since(given.value("-t", "-T")) if given.has("-t", "-T") else (-1, 0.0)
+    filters = given.words or context.log_tags.strip("'\"").split()  # adb itself sends it with quotes around
+    wanted = _Wanted(filters, given.has("-s"), _buffers(given.value("-b", "--buffer")), given.value("--pid"))
+    count, after = _since(phone, given.value("-t", "-T")) if given.has("-t", "-T") else (-1, 0.0)
     matcher = _Matcher(given.value("-e", "--regex"))
     output = _Output(context, form, given.value("-f", "--file"), most or None)
     try:

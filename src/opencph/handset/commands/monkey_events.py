@@ -69,7 +69,7 @@ class Source:
 
     def events(self) -> Iterator[Event]:
         """An app first, then whatever comes."""
-        kinds = {
+        kinds: dict[str, Callable[[], Iterator[Event]]] = {
             "touch": lambda: self._pointer(0),
             "motion": lambda: self._pointer(self._chance.randrange(10)),
             "pinchzoom": self._pinch,

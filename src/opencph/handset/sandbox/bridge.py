@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
 BRIDGE_NAME = "opencph.handset"
-ARGUMENTS, WANT_STDIN = 16, 17  # beside the packets of the shell protocol
+ARGUMENTS, WANT_STDIN, LOG_TAGS = 16, 17, 18  # beside the packets of the shell protocol
 PACKET_MAX = 256 * 1024
 CALLS_MAX = 64
 LEAVE_SECONDS = 10.0  # for the client to take the answer and go
@@ -44,9 +44,13 @@ class Bridge:
             reader, writer = await asyncio.open_connection(sock=connection, limit=PACKET_MAX)
             call = _Call(reader, writer)
             kind, data = await call.packet()
+            log_tags = ""
+            if kind == LOG_TAGS:
+                log_tags = data.decode("utf-8", "replace")
+                kind, data = await call.packet()
             argv = data.decode("utf-8", "surrogateescape").split("\0")
             if kind == ARGUMENTS and argv[0] in COMMANDS:
-                code = await run_command(Context(self._phone, argv, call))
+                code = await run_command(Context(self._phone, argv, call, log_tags))
                 writer.write(wire.packet(wire.EXIT, bytes((code & 0xFF,))))
                 async with asyncio.timeout(LEAVE_SECONDS):
                     while await reader.read(PACKET_MAX):  # input it still sends; hanging up now would cost it our answer

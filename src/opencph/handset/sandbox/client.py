@@ -14,7 +14,7 @@ import socket  # noqa: E402
 import struct  # noqa: E402
 import sys  # noqa: E402
 
-STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN, ARGUMENTS, WANT_STDIN = 0, 1, 2, 3, 4, 16, 17
+STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN, ARGUMENTS, WANT_STDIN, LOG_TAGS = 0, 1, 2, 3, 4, 16, 17, 18
 
 
 def main() -> int:
@@ -26,6 +26,9 @@ def main() -> int:
     except OSError as error:
         os.write(2, f"{arguments[0]}: the phone does not answer: {error}\n".encode())
         return 1
+    tags = os.fsencode(os.environ.get("ANDROID_LOG_TAGS", ""))[:4096]
+    if tags:  # the one variable that a command of the phone follows
+        sock.sendall(struct.pack("<BI", LOG_TAGS, len(tags)) + tags)
     payload = b"\0".join(os.fsencode(word) for word in arguments)
     sock.sendall(struct.pack("<BI", ARGUMENTS, len(payload)) + payload)
     received = b""
