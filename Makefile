@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt
-SHELL_OF_PHONES := bwrap:bubblewrap toybox:toybox mksh:mksh
+SHELL_OF_PHONES := bwrap:bubblewrap toybox:toybox mksh:mksh /usr/share/zoneinfo/Asia/Shanghai:tzdata
 PEERS := adb:adb ssh:openssh-client curl:curl zstd:zstd /usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf:fonts-droid-fallback \
   slirp4netns:slirp4netns
 # Tests of one file stay together. One at a time: make test PARALLEL=

@@ -6,6 +6,7 @@ import time
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from opencph.handset.clock import local
 from opencph.handset.package_states import FILES, SETTINGS, usable
 from opencph.handset.properties import android_version
 from opencph.handset.words import speech
@@ -156,14 +157,14 @@ class _Layout:
 
     def lock(self) -> None:
         unit, middle = self.unit, self.width // 2
-        self.text(middle, self.height // 3, time.strftime("%H:%M", time.gmtime()), 6)
-        self.text(middle, self.height // 3 + 5 * unit, self.speech.date(time.gmtime()), 1.5, DIM)
+        self.text(middle, self.height // 3, time.strftime("%H:%M", local(self.phone)), 6)
+        self.text(middle, self.height // 3 + 5 * unit, self.speech.date(local(self.phone)), 1.5, DIM)
         self.text(middle, self.height * 9 // 10, self.say("Locked. Swipe up, or `input keyevent MENU`"), 1.2, DIM, action="unlock")
 
     def home(self) -> None:
         unit, middle, top = self.unit, self.width // 2, self.height // 6
-        self.text(middle, top, time.strftime("%H:%M", time.gmtime()), 5)
-        self.text(middle, top + 4 * unit, self.speech.date(time.gmtime()), 1.5, DIM)
+        self.text(middle, top, time.strftime("%H:%M", local(self.phone)), 5)
+        self.text(middle, top + 4 * unit, self.speech.date(local(self.phone)), 1.5, DIM)
         field = top + 6 * unit
         self.add(Item("rounded", (2 * unit, field, self.width - 2 * unit, field + 3 * unit), "", FIELD, unit, action="focus:"))
         shown = self.screen.text or self.say("Search")
@@ -310,7 +311,7 @@ class _Layout:
         unit = self.unit
         if self.bar:
             self.add(Item("fill", (0, 0, self.width, self.bar), "", BAR))
-            self.text(unit, unit, time.strftime("%H:%M", time.gmtime()), 1, TEXT, "lm")
+            self.text(unit, unit, time.strftime("%H:%M", local(self.phone)), 1, TEXT, "lm")
             self.text(self.width - unit, unit, "100%  ADB", 1, TEXT, "rm")
         if self.keys and not self.screen.locked:
             for part, code in ((1, 4), (2, 3), (3, 187)):

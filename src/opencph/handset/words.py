@@ -98,8 +98,8 @@ class Speech(NamedTuple):
     def date(self, now: time.struct_time) -> str:
         """A day."""
         if self.chinese:
-            return f"{now.tm_year}年{now.tm_mon}月{now.tm_mday}日 {_DAYS[now.tm_wday]} UTC"
-        return time.strftime("%a %d %b %Y, UTC", now)
+            return f"{now.tm_year}年{now.tm_mon}月{now.tm_mday}日 {_DAYS[now.tm_wday]} {now.tm_zone}"
+        return f"{time.strftime('%a %d %b %Y', now)}, {now.tm_zone}"
 
     def label(self, labels: dict[str, str], default: str) -> str:
         """An app's label: that of the country, of the language, else its default."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from opencph.handset import apps
+from opencph.handset.clock import local
 from opencph.handset.commands import Context, battery, dumpsys_activity, dumpsys_package
 from opencph.handset.commands.options import Given, Refusal, shown
 from opencph.handset.commands.settings import KEYBOARD
@@ -45,7 +46,7 @@ async def dumpsys(context: Context, given: Given) -> int:
         begun = time.monotonic()
         context.out("\n".join(await SERVICES[name](context, [])))
         taken = time.monotonic() - begun
-        ended = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+        ended = time.strftime("%Y-%m-%d %H:%M:%S", local(context.phone))
         context.out(f"--------- {taken:.3f}s was the duration of dumpsys {name}, ending at: {ended}")
         await context.drain()
     return 0

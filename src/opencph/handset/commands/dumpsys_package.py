@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from opencph.handset import apps, package_states, packages, permissions
+from opencph.handset.clock import local
 from opencph.handset.commands import Context
 from opencph.handset.commands.options import shown
 from opencph.handset.package_states import SYSTEM, SystemPackage
@@ -47,8 +48,8 @@ def _no(value: bool) -> str:
     return str(value).lower()
 
 
-def _date(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+def _date(context: Context, seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", local(context.phone, seconds))
 
 
 def _system(context: Context, one: SystemPackage) -> list[str]:
@@ -103,9 +104,9 @@ def _package(context: Context, one: Package) -> list[str]:
         f"    flags=[ {flags} ]",
         f"    dataDir=/data/user/0/{one.package}",
         "    supportsScreens=[small, medium, large, xlarge, resizeable, anyDensity]",
-        f"    timeStamp={_date(one.updated_at)}",
-        f"    firstInstallTime={_date(one.installed_at)}",
-        f"    lastUpdateTime={_date(one.updated_at)}",
+        f"    timeStamp={_date(context, one.updated_at)}",
+        f"    firstInstallTime={_date(context, one.installed_at)}",
+        f"    lastUpdateTime={_date(context, one.updated_at)}",
         f"    installerPackageName={one.installer or 'null'}",
         f"    signatures=PackageSignatures{{{one.uid:x} version:{one.scheme}, signatures:[{signature}], past signatures:[{past}]}}",
         "    installPermissionsFixed=true",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from opencph.handset.commands.options import Refusal, shown
@@ -30,9 +31,10 @@ class Format(NamedTuple):
     name: str = "threadtime"
     modifiers: frozenset[str] = frozenset()
     booted_at: float = 0.0  # for monotonic time
+    local: Callable[[float], time.struct_time] = time.gmtime  # the phone's clock
 
     @staticmethod
-    def parse(text: str, booted_at: float) -> Format:
+    def parse(text: str, booted_at: float, local: Callable[[float], time.struct_time] = time.gmtime) -> Format:
         """Names and modifiers with commas or spaces between. Raises Refusal."""
         name, modifiers = "threadtime", set()
         for word in text.replace(",", " ").split():
@@ -42,7 +44,7 @@ class Format(NamedTuple):
                 modifiers.add("color" if word == "colour" else word)
             else:
                 raise Refusal(f'logcat: Invalid parameter "{shown(word)}" to -v', 1)
-        return Format(name, frozenset(modifiers), booted_at)
+        return Format(name, frozenset(modifiers), booted_at, local)
 
     def _time(self, at: float) -> str:
         wanted = self.modifiers
@@ -53,8 +55,9 @@ class Format(NamedTuple):
         if "epoch" in wanted or "monotonic" in wanted:
             return f"{int(at):{19 if 'epoch' in wanted else 6}}.{fraction}"
         year = "%Y-" if "year" in wanted else ""
-        zone = " +0000" if "zone" in wanted or "UTC" in wanted else ""
-        return f"{time.strftime(f'{year}%m-%d %H:%M:%S', time.gmtime(at))}.{fraction}{zone}"
+        clock = time.gmtime(at) if "UTC" in wanted else self.local(at)
+        zone = time.strftime(" %z", clock) if "zone" in wanted or "UTC" in wanted else ""
+        return f"{time.strftime(f'{year}%m-%d %H:%M:%S', clock)}.{fraction}{zone}"
 
     def line(self, one: Line) -> str:
         """The line, without the newline that ends it."""

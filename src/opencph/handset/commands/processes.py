@@ -6,11 +6,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from opencph.handset.clock import local
 from opencph.handset.commands import COMMANDS, Context
 from opencph.handset.commands.options import Given, Refusal, shown
 from opencph.handset.commands.table import entry
+
+if TYPE_CHECKING:
+    from opencph.handset.phone import Phone
 
 USER_HZ = 100
 HEADS = {
@@ -52,7 +56,7 @@ class Process(NamedTuple):
     name: str
     command: str
     seconds: int  # of CPU time
-    started: float  # seconds since the epoch
+    started: time.struct_time  # on the phone's clock
     terminal: bool = False
     tid: int = 0
 
@@ -61,7 +65,7 @@ def _status(path: Path) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in (path / "status").read_text("utf-8", "replace").splitlines() if ":\t" in line)
 
 
-def _read(path: Path, user: str, pids: dict[int, int]) -> Process | None:
+def _read(phone: Phone, path: Path, user: str, pids: dict[int, int]) -> Process | None:
     """A process by its directory in the machine's /proc; None when it is gone. `pids` are the phone's numbers of the machine's."""
     with suppress(OSError, KeyError, ValueError, IndexError):
         facts = _status(path)
@@ -83,7 +87,7 @@ def _read(path: Path, user: str, pids: dict[int, int]) -> Process | None:
             name,
             words or f"[{name}]",
             ticks // USER_HZ,
-            started,
+            local(phone, started),
             int(fields[4]) != 0,
             pid,
         )
@@ -106,14 +110,25 @@ def processes(context: Context, threads: bool = False) -> list[Process]:
         if threads:
             with suppress(OSError):
                 paths = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda path: int(path.name))
-        made += [one for path in paths if (one := _read(path, user, inner)) is not None]
+        made += [one for path in paths if (one := _read(phone, path, user, inner)) is not None]
     for app in phone.running_screen.recent:
         if app.page:  # of the handset itself
             continue
         pid = phone.running_screen.pids.get(app.package, 0)
         made.append(
             Process(
-                f"u0_a{app.uid - 10000}", pid, 0, 0, 0, "S", app.package, app.package, 0, time.time() - phone.uptime, False, pid
+                f"u0_a{app.uid - 10000}",
+                pid,
+                0,
+                0,
+                0,
+                "S",
+                app.package,
+                app.package,
+                0,
+                local(phone, time.time() - phone.uptime),
+                False,
+                pid,
             )
         )
     return made
@@ -138,7 +153,7 @@ _FIELDS: dict[str, Callable[[Process], str]] = {
     "ARGS": lambda one: one.command,
     "CMDLINE": lambda one: one.command,
     "TIME": lambda one: f"{one.seconds // 3600:02}:{one.seconds // 60 % 60:02}:{one.seconds % 60:02}",
-    "STIME": lambda one: time.strftime("%H:%M", time.gmtime(one.started)),
+    "STIME": lambda one: time.strftime("%H:%M", one.started),
     "TTY": lambda one: "pts/0" if one.terminal else "?",
     "PRI": lambda _: "19",
     "NI": lambda _: "0",
@@ -228,7 +243,7 @@ async def uptime(context: Context, given: Given) -> int:
     minutes = int(phone.uptime) // 60
     days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
     if given.has("-s"):
-        context.out(time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() - phone.uptime)))
+        context.out(time.strftime("%Y-%m-%d %H:%M:%S", local(phone, time.time() - phone.uptime)))
         return 0
     if given.has("-p"):
         parts = [
@@ -241,5 +256,5 @@ async def uptime(context: Context, given: Given) -> int:
     long = f"{days} day{'' if days == 1 else 's'}, " if days else ""
     up = f"{long}{hours:2}:{rest:02}" if hours else f"{long}{rest} min"
     load = ", ".join(Path("/proc/loadavg").read_text().split()[:3])
-    context.out(f" {time.strftime('%H:%M:%S', time.gmtime())} up {up},  0 users,  load average: {load}")
+    context.out(f" {time.strftime('%H:%M:%S', local(phone))} up {up},  0 users,  load average: {load}")
     return 0

@@ -248,7 +248,9 @@ class Sandbox:
     ) -> Process:
         """Start a process; `merge` sends its stderr where stdout goes, `window` is a terminal's size. Raises HandsetError."""
         number, limits = self._link.number(), self._limits()
-        request = Spawn(self._number, number, argv, environment(self.root, term), pty, limits, writable(self._phone), window)
+        request = Spawn(
+            self._number, number, argv, environment(self._phone, self.root, term), pty, limits, writable(self._phone), window
+        )
         ours: list[int] = []
         theirs: list[int] = []
         if not pty:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opencph.handset.clock import ZONES, zone_name
 from opencph.handset.sandbox import facts
 from opencph.handset.sandbox.image import BIN, PYTHON, Interpreter, system_image
 from opencph.handset.sandbox.messages import Bind
@@ -49,7 +50,8 @@ END {
 INIT = [f"{BIN}/sh", "-c", "echo; exec cat"]
 
 
-def environment(root: bool, term: str) -> dict[str, str]:
+def environment(phone: Phone, root: bool, term: str) -> dict[str, str]:
+    """Of a program that starts now."""
     return {
         "ANDROID_DATA": "/data",
         "ANDROID_ROOT": "/system",
@@ -63,6 +65,7 @@ def environment(root: bool, term: str) -> dict[str, str]:
         "SHELL": f"{BIN}/sh",
         "TERM": term,
         "TMPDIR": "/data/local/tmp",
+        "TZ": zone_name(phone),
         "USER": "root" if root else "shell",
     }
 
@@ -96,14 +99,14 @@ def binds(phone: Phone, refused: str = "") -> list[Bind]:
     image = system_image()
     directory = phone.config.directory.resolve()
     directories = {"/system", BIN, "/system/etc", "/system/lib"}
-    locales = [locale for locale in _LOCALES if Path(locale).is_dir()]
-    for shown in (*image.libraries, *locales):
+    tables = [table for table in (*_LOCALES, ZONES) if Path(table).is_dir()]
+    for shown in (*image.libraries, *tables):
         directories.update(str(parent) for parent in Path(shown).parents if str(parent) != "/")
     lines = [Bind("dir", name, mode=0o755) for name in sorted(directories)]
     lines += [Bind("ro-bind", f"{BIN}/{name}", str(path)) for name, path in image.programs.items() if name != "free"]
     lines += [Bind("symlink", f"{BIN}/{name}", target) for name, target in image.links.items() if name != "free"]
     lines += [Bind("ro-bind", library, library) for library in image.libraries]
-    lines += [Bind("ro-bind", locale, locale) for locale in locales]
+    lines += [Bind("ro-bind", table, table) for table in tables]
     if image.needs_linker_cache and Path("/etc/ld.so.cache").exists():
         lines.append(Bind("ro-bind", "/system/etc/ld.so.cache", "/etc/ld.so.cache"))
     lines += _client(image.python)
