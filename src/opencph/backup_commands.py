@@ -11,6 +11,7 @@ from pathlib import Path
 from opencph.backup import BackupError
 from opencph.backup.making import back_up
 from opencph.backup.restoring import check, restore
+from opencph.backup.trees import Left
 from opencph.network_claim import claims
 from opencph.settings import Settings, SettingsError
 from opencph.store.database import StoreError
@@ -31,7 +32,7 @@ def run_backup(settings: Settings, target: Path, *, as_json: bool) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    notes = [f"not in it: {one.name}: {one.why}" for one in made.left]
+    notes = [f"not in it: {_shown(one.name)}: {one.why}" for one in made.left]
     notes += [f"the phones of generation {one} are not on this machine: their data is not in it" for one in made.absent]
     said = {"file": str(made.file), "bytes": made.size, "content_bytes": made.contents, "rows": made.rows, "notes": notes}
     servers, phones = made.rows.get("servers", 0), made.rows.get("phones", 0)
@@ -44,17 +45,19 @@ def run_restore(settings: Settings, source: Path, *, only_check: bool, as_json: 
     """Restore a backup, or only read it through; prints what it is. Returns the exit code."""
     signal.signal(signal.SIGTERM, _told_to_end)
     lost: list[str] = []
+    left: list[Left] = []
     try:
         if only_check:
             header, manifest = check(source)
         else:
-            header, manifest, lost = restore(settings, source)
+            header, manifest, lost, left = restore(settings, source)
     except BackupError as error:
         print(f"opencph: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     notes = [f"the data of image {one} is not in the backup: the image reads failed" for one in lost]
+    notes += [f"not restored, for this disk cannot hold it: {_shown(one.name)}: {one.why}" for one in left]
     if manifest.absent:
         notes.append(
             f"the phones of {len(manifest.absent)} servers were not on the machine of the backup: "
@@ -79,6 +82,11 @@ def run_restore(settings: Settings, source: Path, *, only_check: bool, as_json: 
     what = "whole" if only_check else f"restored to {settings.data}"
     _say(said, f"{what}: {servers} servers, {phones} phones, {size / 1e6:,.1f} MB", notes, as_json)
     return 0
+
+
+def _shown(name: str) -> str:
+    """A name that phones have chosen, on one line."""
+    return repr(name)[1:-1]
 
 
 def _addresses(settings: Settings, network: str) -> list[str]:

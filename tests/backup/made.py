@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from opencph.backup import FORMAT, HEADER_NAME, MANIFEST_NAME, Header, Manifest
-from opencph.backup.archive import Member, Writer
+from opencph.backup.archive import Writer
+from opencph.backup.members import Member
 from opencph.settings import Settings
 from opencph.store.migrate import HEAD
 

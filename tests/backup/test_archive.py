@@ -15,13 +15,15 @@ from hypothesis import strategies as some
 
 from backup.made import a_backup, file, raw
 from opencph.backup import BackupError
-from opencph.backup.archive import HEADER_BYTES_MAX, Member, Tally, Writer, read, zstd
+from opencph.backup.archive import Tally, Writer, read, zstd
+from opencph.backup.headers import HEADER_BYTES_MAX
+from opencph.backup.members import Member, Segments
 
 MEMBERS = (
     Member(name="files/images/a.tar", size=5, mode=0o640, uid=1 << 30, gid=7, mtime_ns=1_700_000_000_123_456_789),
     Member(name="files/builtin/g/phones/ü\udcff", size=3, xattrs={"user.a=b%": b"\x00\xff\n", "user.c": b""}),
-    Member(name="files/builtin/g/hole", size=1 << 40, segments=((4096, 3), (1 << 39, 2))),
-    Member(name="files/builtin/g/only-hole", size=123456, segments=()),
+    Member(name="files/builtin/g/hole", size=1 << 40, segments=Segments(((4096, 3), (1 << 39, 2)))),
+    Member(name="files/builtin/g/only-hole", size=123456, segments=Segments()),
     Member(name="files/builtin/g/link", kind="symlink", link="/data/../\udc80"),
     Member(name="files/builtin/g/second", kind="hardlink", link="files/builtin/g/phones/ü\udcff"),
     Member(name="files/builtin/g/fifo", kind="fifo", mode=0o611),
@@ -62,7 +64,7 @@ def test_what_is_not_asked_for_is_checked_all_the_same() -> None:
 def test_stock_tar_reads_a_backup(tmp_path: Path) -> None:
     if shutil.which("tar") is None or shutil.which("zstd") is None:
         pytest.skip("no tar that unpacks zstd: sudo apt-get install tar zstd")
-    hole = (Member(name="files/builtin/g/hole", size=1 << 20, segments=((8192, 4),)), b"here")
+    hole = (Member(name="files/builtin/g/hole", size=1 << 20, segments=Segments(((8192, 4),))), b"here")
     path = a_backup(tmp_path / "b.tar.zst", file("files/images/a.tar", b"hello"), hole)
     subprocess.run(["tar", "--zstd", "-xf", path, "-C", tmp_path], check=True)
     assert (tmp_path / "files/images/a.tar").read_bytes() == b"hello"

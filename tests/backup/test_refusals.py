@@ -18,9 +18,10 @@ from sqlalchemy import text
 
 from backup.made import HEADER, a_backup, file, settings_of
 from opencph.backup import BackupError, Header
-from opencph.backup.archive import Member
 from opencph.backup.making import back_up
+from opencph.backup.members import Member
 from opencph.backup.restoring import check, restore
+from opencph.backup.trees import DEPTH_MAX
 from opencph.preparation import prepare_database, prepare_directories
 from opencph.runtimes.builtin.homes import Homes
 from opencph.settings import Settings
@@ -91,6 +92,48 @@ def test_a_member_below_a_link_is_refused_and_nothing_is_written_there(tmp_path:
     nothing_is_there(tmp_path, "b", "outside")
 
 
+G2 = "files/builtin/" + "b" * 32
+LINK = Member(name=f"{G}/z", kind="hardlink", link=f"{G}/a")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [LINK],
+        [Member(name=f"{G}/a", kind="symlink", link="/etc/passwd"), LINK],
+        [Member(name=f"{G}/a", kind="fifo"), LINK],
+        [Member(name=f"{G}/a/b", kind="directory"), LINK],
+        [Member(name=f"{G}/b", kind="hardlink", link=f"{G}/z"), Member(name=f"{G}/z")],
+        [Member(name=f"{G}/a"), LINK, Member(name=f"{G2}/z", kind="hardlink", link=f"{G2}/a")],
+        [Member(name=f"{G}/a"), Member(name=f"{G}/a")],
+        [Member(name=f"{G}/a"), Member(name=f"{G}/b"), Member(name=f"{G}/a")],
+        [Member(name=f"{G}/a"), Member(name=f"{G2}/a"), Member(name=f"{G}/b")],
+        [Member(name=f"{G}/a"), Member(name=f"{G}/a/b")],
+        [Member(name=f"{G}/a", kind="symlink", link="b"), Member(name=f"{G}/a/c")],
+        [Member(name=f"{G}/a/b"), Member(name=f"{G}/a")],
+        [Member(name=f"{G}/a/b"), Member(name=f"{G}/a", kind="symlink", link="/tmp")],
+        [Member(name=f"{G}/a", xattrs={"security.capability": b"x"})],
+        [Member(name=f"{G}/a", xattrs={"trusted.overlay.opaque": b"y"})],
+        [Member(name=f"{G}/a", kind="fifo", xattrs={"user.a": b"y"})],
+        [Member(name=f"{G}/a", kind="symlink", link="x" * 5000)],
+        [Member(name=f"{G}/{'n' * 256}")],
+        [Member(name=f"{G}/host.json", kind="fifo")],
+        [Member(name="files/images/a.tar"), Member(name="files/images/a.tar")],
+        [Member(name="files/images/a.tar"), Member(name="files/images/a.tar/b.tar")],
+        [Member(name="files/images/a.tar/b.tar"), Member(name="files/images/a.tar")],
+    ],
+    ids=lambda members: " ".join(f"{member.kind}:{member.name[-3:]}" for member in members),
+)
+def test_what_a_restore_refuses_a_check_refuses_in_the_same_words(tmp_path: Path, members: list[Member]) -> None:
+    path = a_backup(tmp_path / "b", *((member, b"") for member in members))
+    with pytest.raises(BackupError) as restored:
+        restore(settings_of(tmp_path / "new"), path)
+    with pytest.raises(BackupError) as checked:
+        check(path)
+    assert str(checked.value) == str(restored.value)
+    nothing_is_there(tmp_path, "b")
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -110,6 +153,8 @@ def test_rows_that_do_not_fit_are_refused(tmp_path: Path, rows: bytes) -> None:
     path = a_backup(tmp_path / "b", file("rows/users/1.jsonl", rows))
     with pytest.raises(BackupError):
         restore(settings_of(tmp_path / "new"), path)
+    with pytest.raises(BackupError):
+        check(path)
     nothing_is_there(tmp_path, "b")
 
 
@@ -245,6 +290,64 @@ def test_a_full_disk_leaves_no_half_backup_and_no_half_installation(tmp_path: Pa
     with pytest.raises(BackupError, match="no space left"):
         restore(settings_of(small_disk / "new"), made.file)
     nothing_is_there(small_disk)
+
+
+def opencph(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    command = [sys.executable, "-m", "opencph", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", timeout=100, check=False)
+
+
+@pytest.mark.parametrize("pages_short", [1, 2, 33, 400])
+def test_the_command_says_in_one_sentence_that_the_disk_is_full(tmp_path: Path, pages_short: int) -> None:
+    prepared(tmp_path / "data")
+    share = tmp_path / "data/share-filesystems/p/s"
+    share.mkdir(parents=True)
+    for number in range(300):
+        (share / f"noise{number}").write_bytes(os.urandom(10_000))
+    pages = -(-back_up(settings_of(tmp_path / "data"), tmp_path / "whole").size // 4096)
+    with small_file_system(str((pages - pages_short) * 4096)) as disk:
+        done = opencph("backup", disk / "b", "--data", tmp_path / "data")
+        assert (done.returncode, done.stdout) == (1, ""), done
+        assert done.stderr.count("\n") == 1 and "no space left" in done.stderr, done.stderr
+        nothing_is_there(disk)
+
+
+def test_what_any_phone_can_do_to_its_files_stops_no_backup_and_no_restore(tmp_path: Path) -> None:
+    prepared(tmp_path / "data")
+    share = tmp_path / "data/share-filesystems/p/s"
+    share.mkdir(parents=True)
+    subprocess.run(["truncate", "-s", "100000", share / "urlaubsfoto-größe.jpg", share / ("n" * 200)], check=True)
+    (share / "q").touch()
+    values = {b"user.\xff": b"bar", b"user.a=\n%": b"21 hdrcharset=BINARY\n9 hdrcharset=\xff\n", b"user.b": bytes(3000)}
+    for name, value in values.items():
+        os.setxattr(share / "q", name, value)
+    made = opencph("backup", tmp_path / "b", "--data", tmp_path / "data")
+    assert (made.returncode, made.stderr) == (0, "")
+    checked = opencph("restore", tmp_path / "b", "--check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    restored = opencph("restore", tmp_path / "b", "--data", tmp_path / "new")
+    assert restored.returncode == 0, restored
+    found = tmp_path / "new/share-filesystems/p/s"
+    assert (found / "urlaubsfoto-größe.jpg").stat().st_size == 100_000
+    assert {os.fsencode(name): os.getxattr(found / "q", name) for name in os.listxattr(found / "q")} == values
+
+
+def test_what_is_left_out_is_named_on_one_line_whatever_it_is_called(tmp_path: Path) -> None:
+    prepared(tmp_path / "data")
+    deep = tmp_path / "data/share-filesystems/p/s"
+    deep.mkdir(parents=True)
+    descriptor = os.open(deep, os.O_RDONLY)
+    for _ in range(DEPTH_MAX):
+        name = "d\nopencph: all is well\x1b[2J"
+        os.mkdir(name, dir_fd=descriptor)
+        below = os.open(name, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    made = opencph("backup", tmp_path / "b", "--data", tmp_path / "data")
+    assert made.returncode == 0
+    assert made.stderr.count("\n") == 1 and "\x1b" not in made.stderr and made.stderr.startswith("opencph: not in it: files/share")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

@@ -72,7 +72,7 @@ def back_up(settings: Settings, target: Path) -> Made:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise BackupError(f"the backup cannot be written: {cause_of(error)}") from error
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb", buffering=0) as file:  # nothing is left to be written when it is closed on a full disk
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,9 +13,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple
 
 import msgspec
 from sqlalchemy import bindparam, delete, select, update
@@ -26,26 +25,23 @@ from opencph.backup import (
     HEADER_NAME,
     MANIFEST_NAME,
     ROWS,
-    SECRETS,
     BackupError,
     Header,
     Manifest,
     cause_of,
     rows,
 )
-from opencph.backup.archive import Contents, Member, Tally, read
-from opencph.backup.trees import TreeWriter
-from opencph.handset.control import HOST_FILE, HostFile
+from opencph.backup.archive import Contents, Tally, read
+from opencph.backup.members import Member
+from opencph.backup.places import MEMBER_BYTES_MAX, Places, is_host_file
+from opencph.backup.planting import TreeWriter
+from opencph.backup.trees import Left
+from opencph.handset.control import HostFile
 from opencph.settings import Settings
 from opencph.store import tables
 from opencph.store.database import Query, StoreError, command, in_list, json_list, open_database, scalar
 from opencph.store.migrate import HEAD, migrate, upgrade
 from opencph.wire.custom_images import CREATE_FAILED, PRODUCTION
-
-MEMBER_BYTES_MAX = 256 << 20  # of what is read as a whole: a page of rows, the manifest
-_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-_TREES = ("builtin", "share-filesystems")  # what phones write: links and fifos may be there
-_TOPS = (*_TREES, "images", "shared", "objects")
 
 _FORGET_PROCESSES = command(delete(tables.processes))
 _FORGET_LEASES = command(
@@ -58,36 +54,18 @@ _FAIL_IMAGES = command(
 
 
 class Restored(NamedTuple):
-    """What was restored. `lost_images` are custom images whose data was not in the backup."""
+    """What was restored. `lost_images` are custom images whose data was not in the backup, `left` what this disk cannot hold."""
 
     header: Header
     manifest: Manifest
     lost_images: list[str]
-
-
-class _Sink(Protocol):
-    """Where what is read goes."""
-
-    def begin(self, header: Header) -> None: ...
-
-    def page(self, page: rows.Page) -> None: ...
-
-    def file(self, member: Member, places: list[str], contents: Contents) -> None: ...
-
-
-class _Nowhere:
-    """Reads to check only."""
-
-    def begin(self, header: Header) -> None: ...
-
-    def page(self, page: rows.Page) -> None: ...
-
-    def file(self, member: Member, places: list[str], contents: Contents) -> None: ...
+    left: list[Left]
 
 
 def check(source: Path) -> tuple[Header, Manifest]:
-    """Read a whole backup and compare it with its checksums. Raises BackupError."""
-    return _read(source, _Nowhere())
+    """Restore a backup without its files, and its rows into a database that nobody sees. Raises BackupError."""
+    with _told(), tempfile.TemporaryDirectory(prefix="opencph-check-") as place:
+        return _Building(Path(place) / "opencph.db").build(source)
 
 
 def restore(settings: Settings, source: Path) -> Restored:
@@ -100,16 +78,15 @@ def restore(settings: Settings, source: Path) -> Restored:
         raise BackupError(f"the database {other} is there already: a backup is restored into an empty one")
     if settings.database_file is None:
         rows.check_empty(url)
-    try:
+    with _told():
         data.parent.mkdir(parents=True, exist_ok=True)
         with _beside(data) as new:
             path = new / "opencph.db"
-            building = _Building(new, data, path)
+            files = TreeWriter(str(new))
             try:
-                header, manifest = _read(source, building)
-                building.finish(header)
+                header, manifest = _Building(path, files, data).build(source)
             finally:
-                building.close()
+                files.close()
             lost = _settle(path, new)
             if other is not None:
                 _move(path, other)
@@ -117,7 +94,13 @@ def restore(settings: Settings, source: Path) -> Restored:
                 _copy(path, url)
             os.sync()
             _appear(new, data)
-        return Restored(header, manifest, lost)
+        return Restored(header, manifest, lost, files.left)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise BackupError(f"the backup cannot be restored: {cause_of(error)}") from error
     except StoreError as error:
@@ -166,40 +149,11 @@ def _appear(new: Path, data: Path) -> None:
         raise BackupError(f"{data} is not empty any more, or cannot be replaced: {error.strerror}") from error
 
 
-def _read(source: Path, sink: _Sink) -> tuple[Header, Manifest]:
-    tally = Tally()
-    header: Header | None = None
-    manifest: Manifest | None = None
-    counts: dict[str, int] = {}
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(source.open("rb"))
-        except OSError as error:
-            raise BackupError(f"cannot read {source}: {error.strerror}") from error
-        for member, contents in read(file, tally):
-            if manifest is not None:
-                raise BackupError("the backup is damaged: it goes on after its end")
-            if header is None:
-                header = _header(member, contents)
-                sink.begin(header)
-                continue
-            top, *places = member.name.split("/")
-            if member.name == MANIFEST_NAME:
-                found = {name: part for name, part in tally.parts().items() if name != MANIFEST_NAME}
-                manifest = _decode(member, contents, Manifest)
-                _compare(manifest, found, counts)
-            elif top == ROWS and len(places) == 2 and member.kind == "file":
-                page = rows.decode(places[0], _whole(member, contents))
-                counts[page.table] = counts.get(page.table, 0) + len(page.rows)
-                sink.page(page)
-            elif top == FILES:
-                _check_place(member, places)
-                sink.file(member, places, contents)
-            else:
-                raise BackupError(f"the backup has a member {member.name!r}: no backup is made so")
-    if header is None or manifest is None:
-        raise BackupError("the backup is not whole: it has no manifest at its end; take another one")
-    return header, manifest
+def _opened(source: Path) -> IO[bytes]:
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise BackupError(f"cannot read {source}: {error.strerror}") from error
 
 
 def _whole(member: Member, contents: Contents) -> bytes:
@@ -243,35 +197,57 @@ def _compare(manifest: Manifest, found: dict[str, Any], counts: dict[str, int]) 
         raise BackupError("the backup is damaged: its rows are not as many as its manifest says; take another one")
 
 
-def _check_place(member: Member, places: list[str]) -> None:
-    """Raises BackupError for a member that lies where none belongs, or is what none is there."""
-    good = bool(places) and all(place not in ("", ".", "..") and "\0" not in place for place in places)
-    if good and len(places) == 1:
-        good = (member.kind == "file" and any(fnmatchcase(places[0], pattern) for pattern in SECRETS)) or (
-            member.kind == "directory" and places[0] in _TOPS
-        )
-    elif good:
-        good = places[0] in _TOPS and (places[0] != "builtin" or bool(_ID.fullmatch(places[1])))
-    if good and member.kind in ("symlink", "hardlink", "fifo"):
-        good = places[0] in _TREES and len(places) > 2
-    if good and member.kind == "hardlink":
-        first = member.link.split("/")
-        good = first[0] == FILES and first[1:3] == places[:2] and all(place not in ("", ".", "..") for place in first)
-    if not good:
-        raise BackupError(f"the backup has a {member.kind} {member.name!r}, where no backup has one; nothing was restored")
-
-
 class _Building:
-    """The new data directory, as long as nobody sees it."""
+    """What a backup becomes, as long as nobody sees it: a database and, unless it is only checked, files."""
 
-    def __init__(self, new: Path, data: Path, database: Path) -> None:
-        self._data = data
+    def __init__(self, database: Path, files: TreeWriter | None = None, data: Path = Path()) -> None:
+        self._database, self._files, self._data = database, files, data
         self._old = ""
-        self._database = database
-        self._files = TreeWriter(str(new))
         self._rows: rows.SqliteLoader | None = None
 
-    def begin(self, header: Header) -> None:
+    def build(self, source: Path) -> tuple[Header, Manifest]:
+        """Read all of it. Raises BackupError, OSError, StoreError."""
+        try:
+            with _opened(source) as file:
+                header, manifest = self._read(file)
+            self._finish(header)
+        finally:
+            if self._rows is not None:
+                self._rows.close()
+        return header, manifest
+
+    def _read(self, file: IO[bytes]) -> tuple[Header, Manifest]:
+        tally, order = Tally(), Places()
+        header: Header | None = None
+        manifest: Manifest | None = None
+        counts: dict[str, int] = {}
+        for member, contents in read(file, tally):
+            if manifest is not None:
+                raise BackupError("the backup is damaged: it goes on after its end")
+            if header is None:
+                header = _header(member, contents)
+                self._begin(header)
+                continue
+            top, *places = member.name.split("/")
+            if member.name == MANIFEST_NAME:
+                order.finish()
+                found = {name: part for name, part in tally.parts().items() if name != MANIFEST_NAME}
+                manifest = _decode(member, contents, Manifest)
+                _compare(manifest, found, counts)
+            elif top == ROWS and len(places) == 2 and member.kind == "file":
+                page = rows.decode(places[0], _whole(member, contents))
+                counts[page.table] = counts.get(page.table, 0) + len(page.rows)
+                self._page(page)
+            elif top == FILES:
+                order.check(member, places)
+                self._file(member, places, contents)
+            else:
+                raise BackupError(f"the backup has a member {member.name!r}: no backup is made so")
+        if header is None or manifest is None:
+            raise BackupError("the backup is not whole: it has no manifest at its end; take another one")
+        return header, manifest
+
+    def _begin(self, header: Header) -> None:
         self._old = header.data
         url = f"sqlite:///{self._database}"
         open_database(url).close()
@@ -281,14 +257,16 @@ class _Building:
             upgrade(url, header.revision)
         self._rows = rows.SqliteLoader(self._database)
 
-    def page(self, page: rows.Page) -> None:
+    def _page(self, page: rows.Page) -> None:
         assert self._rows is not None
         self._rows.load(page)
 
-    def file(self, member: Member, places: list[str], contents: Contents) -> None:
+    def _file(self, member: Member, places: list[str], contents: Contents) -> None:
+        if self._files is None:
+            return
         if len(places) == 1 and member.kind == "file":
             member = msgspec.structs.replace(member, mode=member.mode & 0o600)
-        if places[0] == "builtin" and places[2:] == [HOST_FILE] and member.kind == "file":
+        if is_host_file(places):
             text = self._moved(_whole(member, contents))
             member = msgspec.structs.replace(member, size=len(text))
             contents = lambda: iter((text,))  # noqa: E731
@@ -312,17 +290,12 @@ class _Building:
             return msgspec.json.encode(msgspec.structs.replace(file, phones=phones))
         return text
 
-    def finish(self, header: Header) -> None:
+    def _finish(self, header: Header) -> None:
         """The rows are complete: commit them and bring them to the newest revision."""
         assert self._rows is not None
         self._rows.finish(header.sequences)
         if header.revision != HEAD:
             upgrade(f"sqlite:///{self._database}")
-
-    def close(self) -> None:
-        self._files.close()
-        if self._rows is not None:
-            self._rows.close()
 
 
 def _settle(path: Path, new: Path) -> list[str]:

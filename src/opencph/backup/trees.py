@@ -1,14 +1,15 @@
-"""Directories into a backup and out of it again: modes, owners, times, links, holes, attributes. No rules of what is taken.
+"""Directories into a backup: modes, owners, times, links, holes, attributes. No rules of what is taken; `planting` is the way back.
 
-What phones may write is hostile: no symbolic link is ever followed, in neither direction, whoever swaps what meanwhile. Of a file
-that is being written the backup has what a crash would leave. Sockets and devices are left out; who is not root reads what its
-own phones have locked by lending itself the right: to a file for the moment of opening, to a directory while it is walked.
+What phones may write is hostile: no symbolic link is ever followed, whoever swaps what meanwhile, and nothing in a file or of its
+attributes keeps the rest from being read. Of a file that is being written the backup has what a crash would leave. Sockets and
+devices are left out; who is not root reads what its own phones have locked by lending itself the right: to a file for the moment of
+opening, to a directory while it is walked.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -16,11 +17,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from opencph.backup import PIECE_BYTES, BackupError
-from opencph.backup.archive import SEGMENTS_MAX, SPARSE_BYTES_MAX, Contents, Member, Writer
+from opencph.backup import PIECE_BYTES
+from opencph.backup.archive import Writer
+from opencph.backup.members import SEGMENTS_MAX, Member, Segments
 
 DEPTH_MAX = 500
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LEFT_MAX = 200
+#: of one file, names and values; ext4 keeps less, XFS may keep hundreds of megabytes
+XATTRS_BYTES_MAX = 1 << 20
+_GET_VERSION = 0x80087601  # FS_IOC_GETVERSION of ioctl_iflags(2)
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -30,6 +36,26 @@ class Left(NamedTuple):
 
     name: str
     why: str
+
+
+class Leavings:
+    """What is left out, of each tree LEFT_MAX at most: a phone may have any number of files that cannot be taken."""
+
+    def __init__(self) -> None:
+        self.named: list[Left] = []
+        self._room = LEFT_MAX
+
+    def begin(self) -> None:
+        """Another tree."""
+        self._room = LEFT_MAX
+
+    def add(self, name: str, why: str) -> None:
+        """One more."""
+        self._room -= 1
+        if self._room >= 0:
+            self.named.append(Left(name, why))
+        elif self._room == -1:
+            self.named.append(Left(name.rpartition("/")[0], f"and others; the first {LEFT_MAX} are named"))
 
 
 def open_at(name: str, parent: int, flags: int) -> int:
@@ -51,48 +77,59 @@ def open_at(name: str, parent: int, flags: int) -> int:
             os.close(handle)
 
 
-def _xattrs(descriptor: int) -> dict[str, bytes]:
-    found = {}
+def _xattrs(descriptor: int) -> tuple[dict[str, bytes], str]:
+    """Those of users, XATTRS_BYTES_MAX together, and why others are left out; "" when none are."""
+    found: dict[str, bytes] = {}
+    why, left = "", XATTRS_BYTES_MAX
     try:
-        for name in os.listxattr(descriptor):
-            if name.startswith("user."):
-                found[name] = os.getxattr(descriptor, name)
-    except OSError:  # a file system without them, or one that went
-        return found
-    return found
+        names = [name for name in os.listxattr(descriptor) if name.startswith("user.")]
+    except OSError as error:
+        return {}, "" if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS) else f"its attributes: {error.strerror}"
+    for name in names:
+        try:
+            value = os.getxattr(descriptor, name)
+        except OSError as error:
+            if error.errno != errno.ENODATA:  # it went meanwhile
+                why = f"its attribute {name!r}: {error.strerror}"
+            continue
+        left -= len(os.fsencode(name)) + len(value)
+        if left < 0:
+            return found, f"its attributes of more than {XATTRS_BYTES_MAX} bytes"
+        found[name] = value
+    return found, why
 
 
-def _segments(descriptor: int, size: int) -> tuple[tuple[int, int], ...] | None:
-    """Where a file with holes has data; None when it has none, or too many."""
-    if os.fstat(descriptor).st_blocks * 512 >= size:
-        return None
-    found: list[tuple[int, int]] = []
-    position = total = 0
+class _TooManyPiecesError(Exception):
+    """A file that cannot be told from one made to fill the memory."""
+
+
+def _segments(descriptor: int, size: int) -> Segments | None:
+    """Where a file with holes has data; None when it has none, or its file system does not tell. Raises _TooManyPiecesError."""
+    found = Segments()
+    position = 0
     while position < size:
         try:
             start = os.lseek(descriptor, position, os.SEEK_DATA)
-        except OSError:  # nothing but a hole from here
-            break
-        end = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
-        if start >= size:
-            break
-        found.append((start, end - start))
-        total += end - start
+            if start >= size:
+                break
+            end = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                return None
+            break  # nothing but a hole from here, or it was cut meanwhile
+        if len(found) == SEGMENTS_MAX:
+            raise _TooManyPiecesError
+        found.add(start, end - start)
         position = end
-        if len(found) > SEGMENTS_MAX or total > SPARSE_BYTES_MAX:
-            return None
-    return tuple(found) if total < size else None
+    return found if found.data_bytes < size else None
 
 
-def _pieces(descriptor: int, segments: tuple[tuple[int, int], ...]) -> Iterator[bytes]:
-    for offset, length in segments:
-        done = 0
-        while done < length:
-            piece = os.pread(descriptor, min(PIECE_BYTES, length - done), offset + done)
-            if not piece:  # shorter by now: the rest is a hole
-                piece = bytes(min(PIECE_BYTES, length - done))
-            done += len(piece)
-            yield piece
+def _which(descriptor: int, info: os.stat_result) -> tuple[int, int, bytes | int]:
+    """What tells a file from all others, and from a later one that got its number: the inode's generation, or its last change."""
+    try:
+        return info.st_dev, info.st_ino, fcntl.ioctl(descriptor, _GET_VERSION, bytes(8))
+    except OSError:  # a file system without them
+        return info.st_dev, info.st_ino, info.st_ctime_ns
 
 
 def _member(name: str, info: os.stat_result, xattrs: dict[str, bytes]) -> Member:
@@ -111,20 +148,63 @@ class TreeReader:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._links: dict[tuple[int, int], str] = {}
-        self.left: list[Left] = []
+        self._links: dict[tuple[int, int, bytes | int], str] = {}
+        self._left = Leavings()
 
-    def add_file(self, descriptor: int, name: str) -> None:
-        """Add an open regular file."""
+    @property
+    def left(self) -> list[Left]:
+        """What is not in the backup."""
+        return self._left.named
+
+    def add_file(self, descriptor: int, name: str) -> bool:
+        """Add an open regular file; False when it is left out. Raises BackupError."""
         info = os.fstat(descriptor)
-        member = _member(name, info, _xattrs(descriptor))
-        segments = _segments(descriptor, info.st_size)
-        member = _with(member, size=info.st_size, segments=segments)
-        self._writer.add(member, _pieces(descriptor, ((0, info.st_size),) if segments is None else segments))
+        try:
+            segments = _segments(descriptor, info.st_size)
+        except _TooManyPiecesError:
+            self._left.add(name, f"more than {SEGMENTS_MAX} pieces between holes")
+            return False
+        member = _with(_member(name, info, self._attributes(descriptor, name)), size=info.st_size, segments=segments)
+        whole = Segments(((0, info.st_size),)) if segments is None else segments
+        self._writer.add(member, self._pieces(descriptor, name, whole))
+        return True
+
+    def _add_name(self, descriptor: int, info: os.stat_result, name: str) -> None:
+        """Add an open regular file of a tree, as another name of one that is in it already if it is that."""
+        if info.st_nlink == 1:
+            self.add_file(descriptor, name)
+            return
+        which = _which(descriptor, info)
+        if which in self._links:
+            self._writer.add(_with(_member(name, info, {}), kind="hardlink", link=self._links[which]))
+        elif self.add_file(descriptor, name):  # only now is there something that others can be names of
+            self._links[which] = name
+
+    def _attributes(self, descriptor: int, name: str) -> dict[str, bytes]:
+        found, why = _xattrs(descriptor)
+        if why:
+            self._left.add(name, why)
+        return found
+
+    def _pieces(self, descriptor: int, name: str, segments: Segments) -> Iterator[bytes]:
+        """The contents, as far as they can be read: what is short of them becomes zeros."""
+        for offset, length in segments:
+            done = 0
+            while done < length:
+                try:
+                    piece = os.pread(descriptor, min(PIECE_BYTES, length - done), offset + done)
+                except OSError as error:
+                    self._left.add(name, f"what it has from byte {offset + done}: {error.strerror}")
+                    return
+                if not piece:  # shorter by now: the rest is a hole
+                    piece = bytes(min(PIECE_BYTES, length - done))
+                done += len(piece)
+                yield piece
 
     def add_tree(self, descriptor: int, name: str, skip: Callable[[str], bool] = lambda path: False) -> None:
         """Add an open directory and all below it: what is in it first, then itself. `skip` is asked with the paths in it."""
         self._links.clear()
+        self._left.begin()
         walk = [_Level(descriptor, name, "")]
         try:
             while walk:
@@ -132,8 +212,9 @@ class TreeReader:
                 parent, place, path = level.descriptor, level.name, level.path
                 found = next(level.names, None)
                 if found is None:
+                    attributes = self._attributes(parent, place)
                     level.give_back()
-                    self._writer.add(_with(_member(place, os.fstat(parent), _xattrs(parent)), kind="directory"))
+                    self._writer.add(_with(_member(place, os.fstat(parent), attributes), kind="directory"))
                     walk.pop()
                     if walk:
                         os.close(parent)
@@ -143,16 +224,15 @@ class TreeReader:
                     continue
                 try:
                     directory = self._add(parent, found, f"{place}/{found}")
+                    if directory is not None and len(walk) >= DEPTH_MAX:
+                        os.close(directory)
+                        self._left.add(f"{place}/{found}", f"more than {DEPTH_MAX} directories deep")
+                    elif directory is not None:
+                        walk.append(_entered(directory, f"{place}/{found}", below))
                 except FileNotFoundError:
                     continue  # deleted meanwhile
                 except OSError as error:
-                    self.left.append(Left(f"{place}/{found}", error.strerror or str(error)))
-                    continue
-                if directory is not None and len(walk) >= DEPTH_MAX:
-                    os.close(directory)
-                    self.left.append(Left(f"{place}/{found}", f"more than {DEPTH_MAX} directories deep"))
-                elif directory is not None:
-                    walk.append(_Level(directory, f"{place}/{found}", below))
+                    self._left.add(f"{place}/{found}", error.strerror or str(error))
         finally:
             for number, level in enumerate(walk):
                 level.give_back()
@@ -163,21 +243,17 @@ class TreeReader:
         """Add what is no directory; of a directory, returns it open."""
         info = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if stat.S_ISDIR(info.st_mode):
-            return open_at(name, parent, _DIRECTORY)
+            return open_at(name, parent, DIRECTORY)
         if stat.S_ISLNK(info.st_mode):
             self._writer.add(_with(_member(place, info, {}), kind="symlink", link=os.readlink(name, dir_fd=parent)))
         elif stat.S_ISFIFO(info.st_mode):
             self._writer.add(_with(_member(place, info, {}), kind="fifo"))
         elif stat.S_ISREG(info.st_mode):
-            if info.st_nlink > 1:
-                first = self._links.setdefault((info.st_dev, info.st_ino), place)
-                if first != place:
-                    self._writer.add(_with(_member(place, info, {}), kind="hardlink", link=first))
-                    return None
             descriptor = open_at(name, parent, _FILE)
             try:
-                if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    self.add_file(descriptor, place)
+                opened = os.fstat(descriptor)
+                if stat.S_ISREG(opened.st_mode):
+                    self._add_name(descriptor, opened, place)
             finally:
                 os.close(descriptor)
         return None
@@ -196,7 +272,11 @@ class _Level:
         self._lent = mode if mode & 0o500 != 0o500 and os.geteuid() != 0 else None
         if self._lent is not None:
             os.fchmod(descriptor, mode | 0o500)
-        self.names = iter(_names(descriptor))
+        try:
+            self.names = iter(_names(descriptor))
+        except OSError:
+            self.give_back()
+            raise
 
     def give_back(self) -> None:
         """The mode is what it was."""
@@ -205,104 +285,16 @@ class _Level:
             self._lent = None
 
 
+def _entered(descriptor: int, name: str, path: str) -> _Level:
+    try:
+        return _Level(descriptor, name, path)
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
 def _names(descriptor: int) -> list[str]:
     try:
         return sorted(os.listdir(descriptor))
     except FileNotFoundError:
         return []
-
-
-class TreeWriter:
-    """Makes what a backup has below one directory. Every place is reached from it without following a link."""
-
-    def __init__(self, root: str) -> None:
-        self._root = os.open(root, _DIRECTORY)
-        self._gives_away = os.geteuid() == 0
-
-    def close(self) -> None:
-        """Let go of the directory."""
-        os.close(self._root)
-
-    def make(self, member: Member, places: list[str], link: list[str], contents: Contents) -> None:
-        """Make a member at `places`; `link` are those of a hard link's first name. Raises BackupError, OSError."""
-        parent = self._parent(places)
-        try:
-            self._make(parent, member, places[-1], link, contents)
-        except FileExistsError as error:
-            raise BackupError(f"the backup is damaged: it has {member.name!r} twice") from error
-        finally:
-            os.close(parent)
-
-    def _parent(self, places: list[str]) -> int:
-        descriptor = os.dup(self._root)
-        for place in places[:-1]:
-            try:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(place, 0o700, dir_fd=descriptor)
-                following = os.open(place, _DIRECTORY, dir_fd=descriptor)
-            except OSError as error:
-                if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-                    raise
-                raise BackupError(
-                    f"the backup has a member below {place!r}, which is a link or a file in it: no backup is made so"
-                ) from error
-            finally:
-                os.close(descriptor)
-            descriptor = following
-        return descriptor
-
-    def _make(self, parent: int, member: Member, name: str, link: list[str], contents: Contents) -> None:
-        if member.kind == "symlink":
-            os.symlink(member.link, name, dir_fd=parent)
-            self._own(parent, name, member)
-            os.utime(name, ns=(member.mtime_ns, member.mtime_ns), dir_fd=parent, follow_symlinks=False)
-            return
-        if member.kind == "hardlink":
-            first = self._parent(link)
-            try:
-                if not stat.S_ISREG(os.stat(link[-1], dir_fd=first, follow_symlinks=False).st_mode):
-                    raise BackupError(f"the backup has {member.name!r} as another name of what is no file")
-                os.link(link[-1], name, src_dir_fd=first, dst_dir_fd=parent, follow_symlinks=False)
-            except FileNotFoundError as error:
-                raise BackupError(f"the backup has {member.name!r} as another name of what is not in it") from error
-            finally:
-                os.close(first)
-            return
-        if member.kind == "fifo":
-            os.mkfifo(name, 0o600, dir_fd=parent)
-            descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        elif member.kind == "directory":
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=parent)
-            descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
-        else:
-            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
-        try:
-            if member.kind == "file":
-                _fill(descriptor, member, contents)
-            for key, value in member.xattrs.items():
-                if not key.startswith("user."):
-                    raise BackupError(f"the backup has an attribute {key!r} of {member.name!r}: no backup is made so")
-                os.setxattr(descriptor, key, value)
-            self._own(parent, name, member)  # before the mode: it takes the set-uid bit away
-            os.fchmod(descriptor, member.mode)
-            os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
-        finally:
-            os.close(descriptor)
-
-    def _own(self, parent: int, name: str, member: Member) -> None:
-        if self._gives_away:
-            os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
-
-
-def _fill(descriptor: int, member: Member, contents: Contents) -> None:
-    segments = iter(((0, member.size),) if member.segments is None else member.segments)
-    offset = length = 0
-    for whole in contents():
-        piece = memoryview(whole)
-        while piece:
-            while not length:
-                offset, length = next(segments)
-            done = os.pwrite(descriptor, piece[:length], offset)
-            piece, offset, length = piece[done:], offset + done, length - done
-    os.ftruncate(descriptor, member.size)
