@@ -79,6 +79,14 @@ def forget(phone: Phone, packages: Iterable[str]) -> None:
         phone.save_state()
 
 
+def arrived(phone: Phone, package: str) -> None:
+    """It is installed: its data is no longer all there is of it."""
+    state = phone.running_state.packages.get(package)
+    if state is not None and state.kept_uid:
+        state.kept_uid = 0
+        save(phone)
+
+
 def usable(phone: Phone, package: str) -> bool:
     """Whether it is neither disabled nor hidden."""
     state = of(phone, package)

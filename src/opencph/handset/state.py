@@ -20,6 +20,7 @@ class PackageState(msgspec.Struct):
     enabled: int = 0  # PackageManager's COMPONENT_ENABLED_STATE_...
     hidden: bool = False
     suspended: bool = False
+    kept_uid: int = 0  # of a package that is gone but for its data; 0 for all others
     granted: list[str] = msgspec.field(default_factory=list)
     revoked: list[str] = msgspec.field(default_factory=list)
 

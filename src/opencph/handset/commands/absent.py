@@ -85,41 +85,58 @@ _IP_ADDRESS = {
 }
 
 
-@entry("ip", None, does="addr|link|route [show] [dev DEV]: the loopback, and eth0 where there is a way out; changing is refused")
+_OBJECTS = ("address", "link", "route", "rule", "neighbour", "neighbor")  # any beginning of these names means them
+_CHANGES = ("add", "append", "change", "replace", "delete", "set", "flush")
+_OPTIONS = ("-4", "-6", "-o", "-oneline", "-s", "-d", "-br", "-f", "inet", "inet6")
+
+
+def _begins(word: str, names: tuple[str, ...]) -> str:
+    """The first of these names that begins with a word, as iproute2 takes them; empty when none does."""
+    return next((name for name in names if word and name.startswith(word)), "")
+
+
+@entry(
+    "ip",
+    None,
+    does="[-o] addr|link|route [show] [dev DEV]: the loopback, and eth0 where there is a way out; changing is refused",
+)
 async def ip(context: Context, given: Given) -> int:
     """What iproute2 says where there is a loopback, and what slirp4netns makes."""
     online = context.phone.config.network == "internet" and not outgoing.missing()
-    words = [word for word in given.words if word not in ("-4", "-6", "-o", "-s", "-d", "-br", "-f", "inet", "inet6")]
-    what = words[0] if words else ""
-    device = words[words.index("dev") + 1] if "dev" in words[:-1] else ""
-    rest = [word for word in words[1:] if word not in ("show", "list", "dev", "table", "all", device)]
-    names = {
-        "a": "addr",
-        "ad": "addr",
-        "address": "addr",
-        "addr": "addr",
-        "l": "link",
-        "link": "link",
-        "r": "route",
-        "ro": "route",
-        "route": "route",
-        "rule": "rule",
-        "neigh": "neigh",
-    }
-    kind = names.get(what)
-    if kind is None:
-        raise Refusal(f'Object "{shown(what)}" is unknown, try "ip addr".', 1)
-    devices = ("lo", outgoing.DEVICE) if online else ("lo",)
-    if rest and rest[0] in ("add", "del", "set", "flush", "change", "replace"):
+    words = [word for word in given.words if word not in _OPTIONS]
+    one_line = not {"-o", "-oneline"}.isdisjoint(given.words)
+    kind = _begins(words[0], _OBJECTS) if words else ""
+    if not kind:
+        raise Refusal(f'Object "{shown(words[0]) if words else ""}" is unknown, try "ip addr".', 1)
+    rest = words[1:]
+    if rest and _begins(rest[0], ("show", "list", "lst")):
+        del rest[0]
+    elif rest and rest[0] not in ("dev", outgoing.DEVICE) and _begins(rest[0], _CHANGES):
         raise Refusal("RTNETLINK answers: Operation not permitted", 2)
-    device = rest[0] if rest else device
+    if "dev" in rest[:-1]:
+        rest = [rest[rest.index("dev") + 1]]
+    device = rest[0] if rest and rest[0] not in ("dev", "table", "up", "scope", "all") else ""
+    devices = ("lo", outgoing.DEVICE) if online else ("lo",)
     if device not in ("", *devices):
         raise Refusal(f'Device "{shown(device)}" does not exist.', 1)
-    if kind in ("addr", "link"):
+    if kind in ("address", "link"):
         for each in devices:
             if device in ("", each):
-                context.out(_IP_LINK[each] + (f"\n{_IP_ADDRESS[each]}" if kind == "addr" else ""))
+                _ip_device(context, each, kind, one_line)
     if kind == "route" and online and device in ("", outgoing.DEVICE):
         context.out(f"default via {outgoing.GATEWAY} dev {outgoing.DEVICE}")
         context.out(f"10.0.2.0/24 dev {outgoing.DEVICE} proto kernel scope link src {outgoing.ADDRESS}")
     return 0
+
+
+def _ip_device(context: Context, device: str, kind: str, one_line: bool) -> None:
+    """A device as `ip addr` or `ip link` shows it; with -o each address, or the link, in a line."""
+    if not one_line:
+        context.out(_IP_LINK[device] + (f"\n{_IP_ADDRESS[device]}" if kind == "address" else ""))
+    elif kind == "link":
+        context.out("\\".join(_IP_LINK[device].splitlines()))
+    else:
+        number, _, _ = _IP_LINK[device].partition(":")
+        lines = _IP_ADDRESS[device].splitlines()
+        for address, forever in zip(lines[::2], lines[1::2], strict=True):
+            context.out(f"{number}: {device}    {address.strip()}\\{forever}")

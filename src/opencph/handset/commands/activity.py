@@ -10,10 +10,10 @@ from opencph.handset.commands.intents import FROM_SHELL, Intent
 from opencph.handset.commands.options import FAILED, Given, Refusal, only_owner, shown, threw, whole
 from opencph.handset.commands.table import entry, refuse, run_entry
 from opencph.handset.screen_layout import density, size
-from opencph.handset.screen_state import App
+from opencph.handset.screen_state import BACK, App
 
 NO_APPS = "an OpenCPH handset is not Android and runs no apps"
-INTENT = "INTENT as in Android: -a -d -t -c -n -p -f --user, extras (--es ...), a URI, a package or a component"
+INTENT = "INTENT as in Android: -a -d -t -c -n -p -f --user, extras (--es ...), a URI (intent: too), a package or a component"
 
 
 @entry("am", None, does="sub-commands, see each; without one, their list")
@@ -22,12 +22,23 @@ async def am(context: Context, given: Given) -> int:
     return await run_entry(context, "activity", given.words)
 
 
-@entry("activity start|start-activity", None, does=f"[-W] [-S] {INTENT}: shows the app's card, or a page of the handset")
+@entry("activity start|start-activity", None, does=f"[-W] [-S] [-R COUNT] {INTENT}: shows the app's card, or a page of the handset")
 async def start(context: Context, given: Given) -> int:
     """As Android prints it, -W with how long the screen took."""
     phone = context.phone
     intent = Intent(given.words, context.args[0]).supplied(context.args[0])
     await apps.refresh(phone)
+    for number in range(intent.repeat):
+        if number:
+            phone.running_screen.key(BACK)  # what is in front is finished before each repetition
+        code = await _start(context, intent)
+        if code:
+            return code
+    return 0
+
+
+async def _start(context: Context, intent: Intent) -> int:
+    phone = context.phone
     begun = time.monotonic()
     if "-S" in intent.options and intent.component:
         context.out(f"Stopping: {intent.component.partition('/')[0]}")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from opencph.handset import apps
 from opencph.handset.clock import local
 from opencph.handset.commands import Context, battery, dumpsys_activity, dumpsys_package
+from opencph.handset.commands import settings as stored
 from opencph.handset.commands.options import Given, Refusal, shown
 from opencph.handset.commands.settings import KEYBOARD
 from opencph.handset.commands.table import entry
@@ -215,7 +216,7 @@ async def _power(context: Context, _: list[str]) -> list[str]:
 
 async def _wifi(context: Context, _: list[str]) -> list[str]:
     name = context.phone.running_properties.get("sys.prop.writewifissid")
-    state = "disabled" if context.phone.until_reboot.get("svc wifi") == "disable" else "enabled"
+    state = "disabled" if stored.every(context.phone, "global")["wifi_on"] == "0" else "enabled"
     return [f"Wi-Fi is {state}", f'mWifiInfo SSID: "{name}", state: shown to apps only; a handset has no radio']
 
 

@@ -6,7 +6,8 @@ from xml.sax.saxutils import quoteattr
 
 from opencph.handset import apps
 from opencph.handset.commands import Context
-from opencph.handset.commands.options import Given, Refusal
+from opencph.handset.commands.options import Given, Refusal, shown
+from opencph.handset.commands.screen import lacks_directory
 from opencph.handset.commands.table import entry, refuse
 from opencph.handset.packages import write_file
 from opencph.handset.screen_layout import Item, layout, rotation, size
@@ -69,6 +70,8 @@ async def dump(context: Context, given: Given) -> int:
     if path == "/dev/tty":
         context.out(f"{text}UI hierchary dumped to: /dev/tty")
         return 0
+    if lacks_directory(context, path):
+        raise Refusal(f"ERROR: could not write {shown(path)}: No such file or directory", 1)
     try:
         write_file(context.phone, path, text.encode("utf-8", "replace"))
     except OSError as error:

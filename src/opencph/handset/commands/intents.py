@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from urllib.parse import quote as _quote
+from urllib.parse import unquote
 
 from opencph.handset import apps
-from opencph.handset.commands.options import shown, threw
+from opencph.handset.commands.options import check_user, shown, threw, whole
 
 MAIN, LAUNCHER = "android.intent.action.MAIN", "android.intent.category.LAUNCHER"
+VIEW = "android.intent.action.VIEW"
 _ONE_TEXT = """
     -a -d -t -i -c -n -p -f -P -R --display --windowingMode --activityType --task --user --start-profiler --sampling
     --streaming --receiver-permission --attach-agent --attach-agent-bind --esn --selector
@@ -31,6 +33,7 @@ _FLAGS_TEXT = """
     --receiver-include-background
 """
 _FLAGS = frozenset(_FLAGS_TEXT.split())
+REPEAT_MAX = 100
 FROM_SHELL = 0x400000  # FLAG_RECEIVER_FROM_SHELL
 OPTIONS = " ".join(sorted((*(f"{name}=" for name in _ONE), *(f"{name}=" for name in _TWO), *_NONE)))
 
@@ -44,10 +47,11 @@ class Intent:
     """What follows `am start` and its kin. Raises Refusal for options that Android does not know, and for no intent at all."""
 
     def __init__(self, words: list[str], what: str = "start") -> None:
-        self.action = self.data = self.kind = self.component = self.package = self.user = ""
+        self.action = self.data = self.kind = self.component = self.package = ""
         self.categories: list[str] = []
         self.extras: list[tuple[str, str, str]] = []
         self.flags = 0
+        self.repeat = 1
         self.options: set[str] = set()
         self.rest: list[str] = []
         at = 0
@@ -73,11 +77,13 @@ class Intent:
             case "-p":
                 self.package = values[0]
             case "--user":
-                self.user = values[0]
+                check_user(what, values[0])
             case "-n":
                 self._name(what, values[0])
             case "-f":
                 self._flag(what, values[0])
+            case "-R":
+                self.repeat = self._times(what, values[0])
             case "--esn":
                 self.extras.append(("S", values[0], ""))
             case _ if word in _TWO:
@@ -104,11 +110,17 @@ class Intent:
             raise threw(what, "NumberFormatException", f'For input string: "{shown(text)}"')
         self.flags |= value
 
+    def _times(self, what: str, text: str) -> int:
+        count = whole(text, 0, REPEAT_MAX)
+        if count is None:
+            raise threw(what, "NumberFormatException", f'For input string: "{shown(text)}": -R takes 0 to {REPEAT_MAX}')
+        return max(1, count)
+
     def _bare(self, what: str, word: str) -> None:
         """URI, component or package, as in the last word of `am start`."""
         self.rest.append(word)
         if ":" in word:
-            self.data = self.data or word
+            self._uri(what, word)
             return
         if "/" in word:
             self._name(what, word)
@@ -117,6 +129,52 @@ class Intent:
         self.action = self.action or MAIN
         if LAUNCHER not in self.categories:
             self.categories.append(LAUNCHER)
+
+    def _uri(self, what: str, word: str) -> None:
+        """Any URI, or an intent as one: `intent:...#Intent;action=...;end`. What options said holds."""
+        head, mark, tail = word.rpartition("#Intent;")
+        fields: dict[str, str] = {}
+        if mark:
+            parts, semicolon, end = tail.rpartition(";")
+            if f"{semicolon}{end}" != ";end" and tail != "end":
+                raise threw(what, "IllegalArgumentException", f"Bad URI: {shown(word)}")
+            for part in parts.split(";") if parts else ():
+                name, equals, value = part.partition("=")
+                if not equals:
+                    raise threw(what, "IllegalArgumentException", f"Bad URI: {shown(word)}")
+                self._field(what, name, unquote(value), fields)
+        else:
+            head = word
+        scheme, _, rest = head.partition(":")
+        if scheme == "android-app":
+            package, _, rest = rest.removeprefix("//").partition("/")
+            self.package = self.package or package
+            self.action = self.action or fields.get("action", MAIN)
+            scheme, _, rest = rest.partition("/")
+            head = f"{scheme}:{rest and '//'}{rest}" if scheme else ""
+        elif scheme == "intent":
+            head = f"{fields['scheme']}:{rest}" if "scheme" in fields else rest
+        self.data = self.data or head
+        self.action = self.action or fields.get("action", VIEW)
+        self.kind = self.kind or fields.get("type", "")
+        self.package = self.package or fields.get("package", "")
+        if "component" in fields and not self.component:
+            self._name(what, fields["component"])
+
+    def _field(self, what: str, name: str, value: str, fields: dict[str, str]) -> None:
+        match name:
+            case "category":
+                self.categories.append(value)
+            case "launchFlags":
+                self._flag(what, value)
+            case "action" | "type" | "package" | "component" | "scheme":
+                fields[name] = value
+            case "sourceBounds" | "SEL" | "i":
+                pass
+            case _ if name[1:2] == "." and name[0] in "SBbcdfils":
+                self.extras.append((name[0], unquote(name[2:]), value))
+            case _:
+                raise threw(what, "IllegalArgumentException", f"Bad URI: unknown EXTRA type {shown(name)}")
 
     @property
     def empty(self) -> bool:

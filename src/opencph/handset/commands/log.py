@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
-import stat
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -17,24 +15,24 @@ from typing import TYPE_CHECKING
 from opencph.handset.clock import local, seconds_of
 from opencph.handset.commands import Context
 from opencph.handset.commands.log_format import FORMATS, MODIFIERS, PRIORITIES, Format, Line
+from opencph.handset.commands.log_output import BUFFERS, Output, Rotation
 from opencph.handset.commands.options import Given, Refusal, shown, whole
 from opencph.handset.commands.table import entry
-from opencph.handset.transfers import Upload
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
-BUFFERS = ("main", "system", "radio", "events", "crash", "stats", "security", "kernel")
 DEFAULT_BUFFERS = ("main", "system", "crash")
 METACHARACTERS = frozenset("\\^$.|?*+()[]{}")
 EXPRESSION_MAX = 1024
 LOOK_SECONDS = 5.0  # how often one who follows a silent log is looked after
 MATCH_SECONDS = 10.0  # that the expression may take for one line
 TEXT_MAX = 4068  # bytes, Android's largest payload
+ROTATED_MAX = 1000  # files
 SIZE_MIN, SIZE_MAX = 64 << 10, 256 << 20
 USAGE = (
     "[-s] [-d] [-c] [-g] [-S] [-t COUNT|TIME] [-T COUNT|TIME] [-m COUNT] [-e EXPRESSION [--print]] [-v FORMAT] [-b BUFFER] "
-    "[-f FILE] [TAG:PRIORITY]...: without -d or -t it follows the log"
+    "[-D] [-B] [-f FILE [-r KBYTES [-n COUNT]]] [TAG:PRIORITY]...: without -d or -t it follows the log"
 )
 OPTIONS = (
     "-s -d -c -g -S -L -p -D -B -b=, -v=, -t= -T= -m= -e= -f= -r= -n= -G= -P= --pid= --uid= --clear --last --print --wrap "
@@ -78,10 +76,13 @@ class _Wanted:
         self._buffers = buffers
         self._pid = pid
 
+    def inside(self, line: Line) -> bool:
+        """Whether it is of the buffers and the process."""
+        return self._pid in ("", str(line.pid)) and line.buffer in self._buffers
+
     def __call__(self, line: Line) -> bool:
+        """Whether it is one of those to be printed."""
         level = self._levels.get(line.tag, self._rest)
-        if self._pid not in ("", str(line.pid)) or line.buffer not in self._buffers:
-            return False
         return PRIORITIES.find(level) <= PRIORITIES.index(line.priority)
 
 
@@ -126,43 +127,6 @@ class _Matcher:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
-
-
-class _Output:
-    """Where lines go: stdout, or a file of the phone (-f)."""
-
-    def __init__(self, context: Context, form: Format, path: str, most: int | None) -> None:
-        self._context, self._form, self._path = context, form, path
-        self._text: list[str] = []
-        self.left = most
-
-    @property
-    def full(self) -> bool:
-        return self.left is not None and self.left <= 0
-
-    def put(self, line: Line) -> None:
-        self.raw(self._form.line(line))
-
-    def raw(self, text: str) -> None:
-        if self._path:
-            self._text.append(text)
-        else:
-            self._context.out(text)
-
-    async def flush(self) -> None:
-        if not self._path:
-            await self._context.drain()
-            return
-        phone = self._context.phone
-        upload = Upload(phone.files, phone.disk, self._path, stat.S_IFREG | 0o640)
-        try:
-            upload.write([memoryview("".join(f"{line}\n" for line in self._text).encode("utf-8", "replace"))])
-            upload.finish(int(time.time()))
-        except OSError as error:
-            upload.abandon()
-            raise Refusal(
-                f"logcat: Unable to write to {shown(self._path)}: {error.strerror or os.strerror(error.errno or 5)}", 1
-            ) from None
 
 
 def _buffers(text: str) -> frozenset[str]:
@@ -211,8 +175,6 @@ def _about(context: Context, given: Given) -> int | None:
             f"usage: logcat {USAGE}\n-v: {' '.join(FORMATS)}, and {' '.join(MODIFIERS)}\n-b: {' '.join(BUFFERS)}, default, all"
         )
         return 0
-    if given.has("-B", "--binary", "-r", "--rotate-kbytes", "-n", "--rotate-count"):
-        raise Refusal("logcat: a handset writes no binary logs and rotates no files: leave out -B, -r and -n", 1)
     buffers = _buffers(given.value("-b", "--buffer"))
     if given.has("-c", "--clear"):
         phone.cleared_log_at = time.time()
@@ -263,21 +225,27 @@ async def logcat(context: Context, given: Given) -> int:
     wanted = _Wanted(filters, given.has("-s"), _buffers(given.value("-b", "--buffer")), given.value("--pid"))
     count, after = _since(phone, given.value("-t", "-T")) if given.has("-t", "-T") else (-1, 0.0)
     matcher = _Matcher(given.value("-e", "--regex"))
-    output = _Output(context, form, given.value("-f", "--file"), most or None)
+    path = given.value("-f", "--file")
+    output = Output(context, None if given.has("-B", "--binary") else form, path, _rotation(given, path), most or None)
     try:
         everything = [line for line in [*boot_lines(context), *_events(context)] if line.at >= phone.cleared_log_at]
         last = everything[-1].at if everything else phone.cleared_log_at
-        shown_lines = [line for line in everything if wanted(line) and line.at >= after]
-        if count >= 0:
-            shown_lines = shown_lines[-count:] if count else []
+        lines = [line for line in everything if wanted.inside(line) and line.at >= after]
+        if count >= 0:  # of those that are printed
+            first = [number for number, line in enumerate(lines) if wanted(line)][-count:] if count else []
+            lines = lines[first[0] :] if first else []
         follow = not given.has("-d", "-t")
-        output.raw("--------- beginning of main")
-        async with contextlib.aclosing(_all(context, shown_lines, last, wanted, follow, output)) as lines:
-            async for line in lines:
-                found = await matcher(line.text)
-                if found or given.has("--print"):
+        async with contextlib.aclosing(_all(context, lines, last, follow, output)) as found:
+            async for line in found:
+                if not wanted.inside(line):
+                    continue
+                output.begin(line.buffer, dividers=given.has("-D", "--dividers"))
+                if not wanted(line):
+                    continue
+                matches = await matcher(line.text)
+                if matches or given.has("--print"):
                     output.put(line)
-                if found and output.left is not None:
+                if matches and output.left is not None:
                     output.left -= 1
                 if output.full:
                     break
@@ -287,9 +255,20 @@ async def logcat(context: Context, given: Given) -> int:
     return 0
 
 
-async def _all(
-    context: Context, lines: list[Line], last: float, wanted: _Wanted, follow: bool, output: _Output
-) -> AsyncGenerator[Line, None]:
+def _rotation(given: Given, path: str) -> Rotation:
+    """-r and -n. Raises Refusal."""
+    kbytes, kept = given.value("-r", "--rotate-kbytes"), given.value("-n", "--rotate-count", default="4")
+    limit, count = whole(kbytes or "0", 0, 1 << 21), whole(kept, 0, ROTATED_MAX)
+    if limit is None or (kbytes and not limit):
+        raise Refusal(f'logcat: Invalid parameter "{shown(kbytes)}" to -r', 1)
+    if count is None:
+        raise Refusal(f'logcat: Invalid parameter "{shown(kept)}" to -n: it takes 0 to {ROTATED_MAX}', 1)
+    if limit and not path:
+        raise Refusal("logcat: -r requires -f as well", 1)
+    return Rotation(limit << 10, count)
+
+
+async def _all(context: Context, lines: list[Line], last: float, follow: bool, output: Output) -> AsyncGenerator[Line, None]:
     """The lines there are and, if it follows, those to come, for as long as somebody reads."""
     for line in lines:
         yield line
@@ -305,8 +284,7 @@ async def _all(
             watcher.clear()
             for line in [line for line in _events(context) if line.at > last]:
                 last = line.at
-                if wanted(line):
-                    yield line
+                yield line
             await output.flush()
             await context.drain()
             with contextlib.suppress(TimeoutError):

@@ -62,7 +62,8 @@ async def list_(context: Context, given: Given) -> int:
 @entry(
     "package-list packages",
     "-f -d -e -s -3 -i -l -u -U -a --show-versioncode --apex-only --uid= --user=",
-    does="[FILTER]: all packages, or only disabled (-d), enabled (-e), system (-s), installed (-3) ones",
+    does="[FILTER]: all packages, or only disabled (-d), enabled (-e), system (-s), installed (-3) ones; -u those "
+    "whose data was kept, too",
 )
 async def list_packages(context: Context, given: Given) -> int:
     """The packages whose name contains FILTER."""
@@ -74,6 +75,10 @@ async def list_packages(context: Context, given: Given) -> int:
         (one.package, one.path, one.version_code, one.uid, one.installer, False)
         for one in (await packages.installed(phone)).values()
     ]
+    if given.has("-u"):
+        there = {row[0] for row in rows}
+        kept = sorted((name, state.kept_uid) for name, state in phone.running_state.packages.items() if state.kept_uid)
+        rows += [(name, "", 0, number, "", False) for name, number in kept if name not in there]
     word = given.words[0] if given.words else ""
     uid = given.value("--uid")
     for name, path, version, number, installer, system in rows:

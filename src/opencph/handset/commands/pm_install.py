@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,6 +15,9 @@ from opencph.handset.commands.options import FAILED, Given, Refusal, only_owner,
 from opencph.handset.commands.table import entry, refuse
 from opencph.handset.installing import InstallOptions, Prepared
 from opencph.handset.packages import InstallError
+
+if TYPE_CHECKING:
+    from opencph.handset.phone import Phone
 
 SESSIONS_MAX = 64  # of a host's phones that nobody committed or abandoned
 _PARAMETERS = (
@@ -27,10 +31,10 @@ _PARAMETERS = (
 class _Session:
     """A package whose APKs come one after the other, or several such sessions that are committed together."""
 
-    __slots__ = ("children", "options", "phone_id", "removed", "staging")
+    __slots__ = ("children", "options", "phone", "removed", "staging")
 
-    def __init__(self, phone_id: str, options: InstallOptions, together: bool) -> None:
-        self.phone_id = phone_id
+    def __init__(self, phone: Phone, options: InstallOptions, together: bool) -> None:
+        self.phone = phone
         self.options = options
         self.staging = installing.new_staging()
         self.children: list[int] | None = [] if together else None
@@ -68,22 +72,21 @@ async def install(context: Context, given: Given) -> int:
     options = _options(context, given)
     staging = installing.new_staging()
     words = [word for word in given.words if word != "-"]
-    if given.has("-S") and not words:
-        await installing.copy_in(context.phone, _stdin(context, _size(given.value("-S"))), f"{staging}/base.apk")
-    elif not words:
+    if not words and not given.has("-S"):
         raise Refusal("Error: must either specify a package size or an APK file", 1)
-    else:
-        try:
-            for number, path in enumerate(words):
-                pieces = installing.of_file(context.phone, path)
-                await installing.copy_in(context.phone, pieces, f"{staging}/{number}.apk")
-        except InstallError as error:
-            installing.discard(context.phone, staging)
-            if error.code != "INSTALL_FAILED_INVALID_URI":
-                raise
+    try:
+        if not words:
+            await installing.copy_in(context.phone, _stdin(context, _size(given.value("-S"))), f"{staging}/base.apk")
+        for number, path in enumerate(words):
+            pieces = installing.of_file(context.phone, path)
+            await installing.copy_in(context.phone, pieces, f"{staging}/{number}.apk")
+    except BaseException as error:  # the client may also be gone
+        installing.discard(context.phone, staging)
+        if isinstance(error, InstallError) and error.code == "INSTALL_FAILED_INVALID_URI":
             raise Refusal(
                 f"Error: Failed to parse APK file: {shown(words[0])}: Failed to load asset path {shown(words[0])}", 1
             ) from None
+        raise
     return await _finish(context, [await installing.prepare(context.phone, staging, options)])
 
 
@@ -92,9 +95,10 @@ async def install_create(context: Context, given: Given) -> int:
     """Its number."""
     options = _options(context, given)
     while len(_sessions) >= SESSIONS_MAX:
-        del _sessions[next(iter(_sessions))]
+        oldest = _sessions.pop(next(iter(_sessions)))
+        installing.discard(oldest.phone, oldest.staging)
     number = secrets.randbelow(2**31 - 1) + 1
-    _sessions[number] = _Session(context.phone.config.phone_id, options, given.has("--multi-package"))
+    _sessions[number] = _Session(context.phone, options, given.has("--multi-package"))
     context.out(f"Success: created install session [{number}]")
     return 0
 
@@ -102,7 +106,7 @@ async def install_create(context: Context, given: Given) -> int:
 def _session(context: Context, word: str) -> tuple[int, _Session]:
     number = whole(word, 0, 2**31 - 1)
     session = _sessions.get(number) if number is not None else None
-    if number is None or session is None or session.phone_id != context.phone.config.phone_id:
+    if number is None or session is None or session.phone is not context.phone:
         raise Refusal(f"Error: java.lang.SecurityException: Caller has no access to session {shown(word)}")
     return number, session
 
@@ -124,7 +128,12 @@ async def install_write(context: Context, given: Given) -> int:
         raise Refusal("Error: must specify a APK size", 1)
     else:
         pieces = _stdin(context, _size(given.value("-S")))
-    size = await installing.copy_in(context.phone, pieces, f"{session.staging}/{name if name.endswith('.apk') else f'{name}.apk'}")
+    try:
+        path = f"{session.staging}/{name if name.endswith('.apk') else f'{name}.apk'}"
+        size = await installing.copy_in(context.phone, pieces, path)
+    except BaseException:  # the client may also be gone, and nobody will end the session
+        installing.discard_empty(context.phone, session.staging)
+        raise
     context.out(f"Success: streamed {size} bytes")
     return 0
 
@@ -236,9 +245,10 @@ async def uninstall(context: Context, given: Given) -> int:
     version = given.value("--versionCode")
     package = (await packages.installed(context.phone)).get(name)
     why = ""
-    if package is None or (version and version != str(package.version_code)):
+    kept = not given.has("-k") and bool(package_states.of(context.phone, name).kept_uid)
+    if (package is None and not kept) or (package is not None and version and version != str(package.version_code)):
         why = "DELETE_FAILED_INTERNAL_ERROR"
-    elif len(given.words) > 1:
+    elif package is not None and len(given.words) > 1:
         return await _without_splits(context, name, tuple(given.words[1:]), package.splits)
     else:
         context.phone.running_screen.close_app(name)

@@ -39,6 +39,9 @@ HEADS = {
     "GROUP": 12,
     "TTY": 8,
     "STIME": -5,
+    "LABEL": 30,
+    "SID": -5,
+    "PGID": -5,
 }
 NORMAL = ("USER", "PID", "PPID", "VSZ", "RSS", "WCHAN", "ADDR", "S", "NAME")
 FULL = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
@@ -59,6 +62,8 @@ class Process(NamedTuple):
     started: time.struct_time  # on the phone's clock
     terminal: bool = False
     tid: int = 0
+    session: int = 0
+    group: int = 0  # of processes
 
 
 def _status(path: Path) -> dict[str, str]:
@@ -90,6 +95,8 @@ def _read(phone: Phone, path: Path, user: str, pids: dict[int, int]) -> Process 
             local(phone, started),
             int(fields[4]) != 0,
             pid,
+            pids.get(int(fields[3]), 0),
+            pids.get(int(fields[2]), 0),
         )
     return None
 
@@ -155,6 +162,9 @@ _FIELDS: dict[str, Callable[[Process], str]] = {
     "TIME": lambda one: f"{one.seconds // 3600:02}:{one.seconds // 60 % 60:02}:{one.seconds % 60:02}",
     "STIME": lambda one: time.strftime("%H:%M", one.started),
     "TTY": lambda one: "pts/0" if one.terminal else "?",
+    "LABEL": lambda _: "-",  # SELinux is disabled
+    "SID": lambda one: str(one.session),
+    "PGID": lambda one: str(one.group),
     "PRI": lambda _: "19",
     "NI": lambda _: "0",
 }
@@ -162,53 +172,85 @@ _FIELDS: dict[str, Callable[[Process], str]] = {
 
 @entry(
     "ps",
-    "-A -e -f -l -T -w -Z -n -o=, -p=, -u=, -g= -s= -t= -k= -G= -P=, -O=, -U=,",
+    "-A -e -f -l -T -w -Z -n -o=, -p=, -u=, -g=, -s=, -t=, -k=, -G=, -P=, -O=, -U=,",
     bundled=True,
-    does="[-AefT] [-o FIELD,...] [-p PID,...] [-u USER,...]: without -A or -e, those of the shell",
+    does="[-AefTZn] [-o|-O FIELD,...] [-k [-]FIELD,...] [-p|-P PID,...] [-u|-U|-g|-G USER,...] [-s SESSION,...] [-t TTY,...] "
+    "[PID|NAME]...: without -A or -e, those of the shell",
 )
 async def ps(context: Context, given: Given) -> int:
     """In the columns of Android's toybox."""
-    refused = next((name for name in ("-k", "-g", "-G", "-s", "-t", "-Z", "-O", "-n") if given.has(name)), "")
-    if refused:
-        raise Refusal(f"ps: {refused} is not there on a handset: -A -e -f -l -T -w -o -p -P -u -U are", 1)
     fields, heads = _columns(given)
     rows = processes(context, threads=given.has("-T"))
     shell = "root" if context.phone.adb_root else "shell"
-    if given.has("-p", "-P", "-u", "-U"):
+    chosen = given.has(*_CHOICES)
+    if chosen or given.words:
         rows = [one for one in rows if _chosen(one, given)]
     elif not given.has("-A", "-e", "-T"):
         rows = [one for one in rows if one.user == shell]
+    for word in reversed(given.value("-k").replace(" ", ",").split(",")):
+        name = word.lstrip("+-").upper()
+        if name in _FIELDS:
+            rows.sort(key=lambda one, name=name: _order(_FIELDS[name](one)), reverse=word.startswith("-"))  # type: ignore[misc]
+        elif word:
+            raise Refusal(f"ps: bad -k '{shown(word)}': {', '.join(sorted(_FIELDS))}", 1)
     if any(heads):
         context.out(_line(fields, heads))
     for one in rows:
-        context.out(_line(fields, [_FIELDS[name](one) for name in fields]))
-    return 0 if rows or not given.has("-p") else 1
+        context.out(_line(fields, [_shown_field(name, one, given.has("-n")) for name in fields]))
+    return 0 if rows or not (given.has("-p") or given.words) else 1
+
+
+_CHOICES = ("-p", "-P", "-u", "-U", "-g", "-G", "-s", "-t")
+
+
+def _order(text: str) -> tuple[int, str]:
+    return (int(text), "") if text.isascii() and text.isdecimal() else (0, text)
+
+
+def _number(user: str) -> str:
+    """The uid of a user's name."""
+    return {"root": "0", "shell": "2000"}.get(user) or str(10000 + int(user[4:]))
+
+
+def _shown_field(name: str, one: Process, numbers: bool) -> str:
+    return _number(one.user) if numbers and name in ("USER", "UID", "GROUP") else _FIELDS[name](one)
 
 
 def _chosen(one: Process, given: Given) -> bool:
-    for option, value in (("-p", str(one.pid)), ("-P", str(one.parent))):
-        if given.has(option) and value in given.value(option).replace(" ", ",").split(","):
-            return True
-    uids = {"root": "0", "shell": "2000"}
-    names = {one.user, uids.get(one.user, str(10000 + int(one.user[4:])) if one.user.startswith("u0_a") else "")}
-    return any(given.has(option) and bool(names & set(given.value(option).split(","))) for option in ("-u", "-U"))
+    """Whether any of the options that choose, or a word, means it."""
+    terminal = {_FIELDS["TTY"](one), _FIELDS["TTY"](one).rpartition("/")[2]}
+    user = {one.user, _number(one.user)}
+    facts: dict[str, set[str]] = {
+        "-p": {str(one.pid)},
+        "-P": {str(one.parent)},
+        "-s": {str(one.session)},
+        "-t": terminal - {"?"},
+        **dict.fromkeys(("-u", "-U", "-g", "-G"), user),
+    }
+    if any(given.has(option) and facts[option] & set(given.value(option).replace(" ", ",").split(",")) for option in _CHOICES):
+        return True
+    names = {str(one.pid), one.name, _FIELDS["NAME"](one)}
+    return any(word in names for word in given.words)
 
 
 def _columns(given: Given) -> tuple[list[str], list[str]]:
     """The fields, and what stands above them."""
+    fields: list[str] = []
+    heads: list[str] = []
     if not given.has("-o"):
         fields = list(FULL if given.has("-f") else NORMAL)
         if given.has("-T"):
             fields.insert(fields.index("PID") + 1, "TID")
-        return fields, list(fields)
-    fields, heads = [], []
-    for word in given.value("-o").replace(" ", ",").split(","):
+        if given.has("-Z"):
+            fields.insert(0, "LABEL")
+        heads = list(fields)
+    for word in f"{given.value('-o')},{given.value('-O')}".replace(" ", ",").split(","):
         name, equals, head = word.partition("=")
         name = name.upper()
         if not name:
             continue
         if name not in _FIELDS:
-            raise Refusal(f"ps: bad -o '{shown(word)}': {', '.join(sorted(_FIELDS))}", 1)
+            raise Refusal(f"ps: bad -{'o' if given.has('-o') else 'O'} '{shown(word)}': {', '.join(sorted(_FIELDS))}", 1)
         fields.append(name)
         heads.append(head if equals else name)
     return fields, heads

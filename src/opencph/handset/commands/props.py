@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from opencph.handset.commands import Context
-from opencph.handset.commands.options import Given, Refusal
+from opencph.handset.commands.options import Given, Refusal, shown
 from opencph.handset.commands.table import entry
 
 _NUMBERS = ("service.adb.tcp.port", "ro.sf.lcd_density", "ro.build.version.sdk")
 LOOK_SECONDS = 0.5
+ANSWER_SECONDS = 0.05  # for the answer to leave before the connection ends
 
 
 def _kind(name: str, value: str) -> str:
@@ -52,7 +53,8 @@ async def getprop(context: Context, given: Given) -> int:
 @entry(
     "setprop",
     "",
-    does="NAME VALUE: `persist.` ones outlive a reboot, `ro.` ones cannot be changed",
+    does="NAME VALUE: `persist.` ones outlive a reboot, `ro.` ones cannot be changed; sys.powerctl reboot|shutdown and, for root, "
+    "ctl.restart adbd do it",
     bundled=True,
     first_word_ends=True,
 )
@@ -61,12 +63,41 @@ async def setprop(context: Context, given: Given) -> int:
     if len(given.words) != 2:
         raise Refusal("usage: setprop NAME VALUE", 1)
     name, value = (word.encode("utf-8", "replace").decode() for word in given.words)
+    if name == "sys.powerctl":
+        return await _power(context, value)
+    if name.startswith("ctl."):
+        return _control(context, name, value)
     why_not = context.phone.running_properties.set(name, value)
     if why_not is not None:
         raise Refusal(f"setprop: {why_not}", 1)
     context.phone.running_screen.version += 1  # the screen may follow it
     if name.startswith("persist."):
         context.phone.save_state()
+    return 0
+
+
+async def _power(context: Context, value: str) -> int:
+    """What init does for this property."""
+    what = value.partition(",")[0]
+    if what not in ("reboot", "shutdown"):
+        raise Refusal(f"setprop: sys.powerctl takes reboot or shutdown, not '{shown(value)}'", 1)
+    return await context.call("reboot", *(["-p"] if what == "shutdown" else []))
+
+
+def _control(context: Context, name: str, value: str) -> int:
+    """What init does for a service: a handset has adbd only, and the shell of Android may not ask."""
+    phone = context.phone
+    if not phone.adb_root:
+        raise Refusal(f"Failed to set property '{shown(name)}' to '{shown(value)}'.\nSee dmesg for error reason.", 1)
+    if (name, value) != ("ctl.restart", "adbd"):
+        raise Refusal(f"setprop: {shown(name)}: a handset has no service {shown(value)} of init that could be switched", 1)
+
+    async def later() -> None:
+        await asyncio.sleep(ANSWER_SECONDS)
+        if phone.daemon is not None:
+            phone.daemon.disconnect_all()
+
+    phone.run(later())
     return 0
 
 

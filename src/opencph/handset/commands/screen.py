@@ -14,6 +14,7 @@ from opencph.handset.packages import write_file
 from opencph.handset.screen_layout import rotation
 
 SIDE_MAX = 4096  # pixels
+FIXED = "wm fixed-to-user-rotation"
 
 
 @entry(
@@ -33,6 +34,8 @@ async def screencap(context: Context, given: Given) -> int:
     files = given.words
     if len(files) > 1:
         raise Refusal("usage: screencap [-hp] [-d display-id] [FILENAME]", 1)
+    if files and lacks_directory(context, files[0]):
+        raise Refusal(f"Error opening file: {shown(files[0])} (No such file or directory)", 1)
     as_png = given.has("-p") or (bool(files) and files[0].endswith(".png"))
     await apps.refresh(context.phone)
     data = await drawing.png(context.phone) if as_png else await drawing.raw(context.phone)
@@ -46,10 +49,20 @@ async def screencap(context: Context, given: Given) -> int:
     return 0
 
 
+def lacks_directory(context: Context, path: str) -> bool:
+    """Whether the directory of a file is missing: pushing a file makes it, a command that writes one does not."""
+    return context.phone.files.stat(path.rpartition("/")[0] or "/").error != 0
+
+
 refuse("screenrecord", "an OpenCPH handset has no video encoder; take pictures with `screencap -p`")
 
 
-@entry("wm", None, does="size|density [VALUE|reset], user-rotation [free|lock [0-3]], dismiss-keyguard")
+@entry(
+    "wm",
+    None,
+    does="size|density [VALUE|reset], user-rotation [free|lock [0-3]], dismiss-keyguard, reset; set-fix-to-user-rotation "
+    "[enabled|disabled|default] is remembered until the next reboot: nothing but the user turns the screen",
+)
 async def wm(context: Context, given: Given) -> int:
     """size, density and user-rotation: show, set, reset."""
     phone = context.phone
@@ -87,6 +100,18 @@ async def wm(context: Context, given: Given) -> int:
             system.pop("user_rotation", None)
         case ["user-rotation" | "set-user-rotation", "lock", *value] if value in ([], ["0"], ["1"], ["2"], ["3"]):
             system["user_rotation"] = value[0] if value else str(rotation(phone))
+        case ["reset"]:
+            state.size = state.density = ""
+            system.pop("user_rotation", None)
+            phone.until_reboot.pop(FIXED, None)
+        case ["set-fix-to-user-rotation" | "fixed-to-user-rotation"]:
+            context.out(phone.until_reboot.get(FIXED, "default"))
+            return 0
+        case ["set-fix-to-user-rotation" | "fixed-to-user-rotation", ("enabled" | "disabled" | "default") as how]:
+            phone.until_reboot[FIXED] = how
+            return 0
+        case ["overscan", *_]:
+            raise Refusal("Unknown command: overscan: Android 11 has it no more", FAILED)
         case ["dismiss-keyguard"]:
             phone.running_screen.locked = False
             phone.running_screen.version += 1
@@ -94,7 +119,8 @@ async def wm(context: Context, given: Given) -> int:
         case _:
             sizes = f"wm size [WxH|reset] (sides of 200 to {SIDE_MAX})"
             raise Refusal(
-                f"usage: {sizes} | wm density [72-1000|reset] | wm user-rotation [free|lock [0-3]] | wm dismiss-keyguard",
+                f"usage: {sizes} | wm density [72-1000|reset] | wm user-rotation [free|lock [0-3]] | "
+                "wm dismiss-keyguard | wm reset",
                 FAILED,
             )
     phone.running_screen.version += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from opencph.handset import apps
 from opencph.handset.commands import Context, battery
+from opencph.handset.commands import settings as stored
 from opencph.handset.commands.options import FAILED, Given, Refusal, shown
 from opencph.handset.commands.table import TABLE, entry, refuse
 
@@ -11,7 +12,8 @@ __all__ = ["battery"]
 
 SAME = {"package": "pm", "activity": "am", "window": "wm", "settings": "settings", "input": "input"}  # services that are commands
 NOT_FOUND = 20  # the exit code of `cmd` for a service that is not there
-NO_RADIO = "a handset has no radio: switching is remembered until the next reboot, and changes nothing else"
+NO_RADIO = "a handset has no radio: switching changes the setting (wifi_on, mobile_data, bluetooth_on), and nothing else"
+SETTINGS = {"wifi": "wifi_on", "data": "mobile_data", "bluetooth": "bluetooth_on", "nfc": "nfc_on"}  # of the radios
 
 
 @entry(
@@ -59,7 +61,7 @@ async def statusbar(context: Context, given: Given) -> int:
 
 
 def _switch(context: Context, radio: str, verb: str) -> None:
-    context.phone.until_reboot[f"svc {radio}"] = verb
+    stored.put(context.phone, "global", SETTINGS[radio], "1" if verb == "enable" else "0")
 
 
 @entry("cmd connectivity", None, does="airplane-mode [enable|disable]: the setting")
@@ -82,7 +84,7 @@ async def wifi(context: Context, given: Given) -> int:
     """What `dumpsys wifi` says."""
     match given.words:
         case ["status"]:
-            on = context.phone.until_reboot.get("svc wifi") != "disable"
+            on = stored.every(context.phone, "global")["wifi_on"] != "0"
             context.out(f"Wifi is {'enabled' if on else 'disabled'}\nWifi is not connected")
         case ["set-wifi-enabled", ("enabled" | "disabled") as verb]:
             _switch(context, "wifi", verb.removesuffix("d"))

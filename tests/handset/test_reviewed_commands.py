@@ -1,0 +1,179 @@
+"""Small commands through a stock adb, answered as Android does: power, settings, the network, services, processes, the log."""
+
+from __future__ import annotations
+
+import re
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from apk_maker import apk
+from handset.one_phone import Pair, connected_pair
+
+
+@pytest.fixture(scope="module")
+def phone() -> Iterator[Pair]:
+    """A handset without apps."""
+    with connected_pair("debian", "--disk", str(256 << 20)) as made:
+        yield made
+
+
+def _said(phone: Pair, line: str, code: int = 0) -> str:
+    done = phone("shell", line, check=False)
+    assert done.returncode == code, (line, done)
+    return (done.stdout + done.stderr).decode()
+
+
+def _until_boot(phone: Pair, number: int) -> None:
+    deadline = time.monotonic() + 30
+    while phone("shell", "settings get global boot_count", check=False).stdout.strip() != str(number).encode():
+        phone.adb.run("connect", phone.handset.serial, check=False)
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_an_intent_as_a_uri_is_the_intent(phone: Pair) -> None:
+    uri = _said(phone, "am to-intent-uri -n com.android.settings/.Settings --es k v -f 0x10000000").strip()
+    assert uri.startswith("intent:#Intent;")
+    said = _said(phone, f"am start '{uri}'")
+    assert "cmp=com.android.settings/.Settings" in said and "flg=0x10000000" in said and "(has extras)" in said
+    assert "u0 com.android.settings/.Settings" in _said(phone, "dumpsys activity activities")
+    again = _said(phone, f"am to-intent-uri '{uri}'").strip()
+    assert "component=com.android.settings/.Settings;" in again and "S.k=v;" in again
+    assert "dat=https://a.b/..." in _said(phone, "am start 'intent://a.b/c#Intent;scheme=https;action=x.Y;end'", 1)
+    assert "act=android.intent.action.VIEW" in _said(phone, "am start https://a.b/c", 1)
+    assert "Bad URI" in _said(phone, "am start 'intent:#Intent;component=a/.B'", 255)
+
+
+def test_am_start_knows_its_user_and_repeats(phone: Pair) -> None:
+    assert "Unknown user 10" in _said(phone, "am start --user 10 -n com.android.settings/.Settings", 255)
+    assert _said(phone, "am start -R 3 -n com.android.settings/.Settings").count("Starting: Intent") == 3
+    assert "For input string" in _said(phone, "am start -R x -n com.android.settings/.Settings", 255)
+
+
+def test_ip_takes_short_words_and_one_line(phone: Pair) -> None:
+    lines = _said(phone, "ip -o addr").splitlines()
+    assert [line.split()[:3] for line in lines] == [["1:", "lo", "inet"], ["1:", "lo", "inet6"]]
+    assert all("\\" in line for line in lines)
+    for words in ("a s lo", "addr sh dev lo", "address show lo", "a"):
+        assert "inet 127.0.0.1/8 scope host lo" in _said(phone, f"ip {words}"), words
+    assert 'Device "eth0" does not exist' in _said(phone, "ip a s eth0", 1)
+    assert len(_said(phone, "ip -o link").splitlines()) == 1
+    assert "Operation not permitted" in _said(phone, "ip addr add 10.0.0.1/8 dev lo", 2)
+
+
+def test_nothing_is_written_to_a_folder_that_is_not_there(phone: Pair) -> None:
+    for line in ("screencap -p /sdcard/nodir/x.png", "uiautomator dump /sdcard/nodir/x.xml", "logcat -d -f /sdcard/nodir/x"):
+        assert "No such file or directory" in _said(phone, line, 1), line
+    assert "nodir" not in _said(phone, "ls /sdcard")
+    assert phone("shell", "screencap -p /sdcard/x.png", check=False).returncode == 0
+
+
+def test_an_app_whose_data_is_kept_is_listed_as_uninstalled(phone: Pair, tmp_path: Path) -> None:
+    (tmp_path / "a.apk").write_bytes(apk("com.kept.app"))
+    phone("install", str(tmp_path / "a.apk"))
+    uid = _said(phone, "pm list packages -U com.kept.app")
+    assert _said(phone, "pm uninstall -k com.kept.app") == "Success\n"
+    assert _said(phone, "pm list packages com.kept") == ""
+    assert _said(phone, "pm list packages -u com.kept") == "package:com.kept.app\n"
+    (tmp_path / "b.apk").write_bytes(apk("com.other.app"))
+    phone("install", str(tmp_path / "b.apk"))
+    phone("install", str(tmp_path / "a.apk"))
+    assert _said(phone, "pm list packages -U com.kept.app") == uid, "its files are still its own"
+    _said(phone, "pm uninstall -k com.kept.app")
+    assert _said(phone, "pm uninstall com.kept.app") == "Success\n"
+    assert _said(phone, "pm list packages -u com.kept") == ""
+    assert "DELETE_FAILED_INTERNAL_ERROR" in _said(phone, "pm uninstall com.kept.app", 1)
+
+
+def test_switching_a_radio_changes_its_setting(phone: Pair) -> None:
+    for verb, value in (("disable", "0"), ("enable", "1")):
+        for radio, name in (("wifi", "wifi_on"), ("data", "mobile_data"), ("bluetooth", "bluetooth_on")):
+            _said(phone, f"svc {radio} {verb}")
+            assert _said(phone, f"settings get global {name}") == f"{value}\n"
+        assert f"Wifi is {verb}d" in _said(phone, "cmd wifi status") and f"Wi-Fi is {verb}d" in _said(phone, "dumpsys wifi")
+
+
+def test_powerctl_restarts_and_services_of_init_are_roots(phone: Pair) -> None:
+    assert "Failed to set property 'ctl.restart' to 'adbd'" in _said(phone, "setprop ctl.restart adbd", 1)
+    assert "sys.powerctl takes reboot or shutdown" in _said(phone, "setprop sys.powerctl nothing", 1)
+    boots = int(_said(phone, "settings get global boot_count"))
+    phone("shell", "setprop sys.powerctl reboot,userrequested", check=False)
+    _until_boot(phone, boots + 1)
+
+
+def test_root_restarts_adbd(tmp_path: Path) -> None:
+    with connected_pair("debian", "--property", "ro.com.cph.non_root=0") as phone:
+        boots = _said(phone, "settings get global boot_count")
+        follower = phone.adb.start("-s", phone.handset.serial, "shell", "logcat")
+        try:
+            assert follower.stdout is not None and follower.stdout.readline()
+            phone("shell", "setprop ctl.restart adbd", check=False)
+            assert b"init" in follower.communicate(timeout=30)[0]
+        finally:
+            follower.kill()
+            follower.wait()
+        _until_boot(phone, int(boots))
+        assert "has no service zygote" in _said(phone, "setprop ctl.restart zygote", 1)
+
+
+def test_wm_forgets_everything_at_once(phone: Pair) -> None:
+    _said(phone, "wm size 480x800; wm density 200; wm user-rotation lock 1; wm set-fix-to-user-rotation enabled")
+    assert _said(phone, "wm set-fix-to-user-rotation") == "enabled\n"
+    _said(phone, "wm reset")
+    assert "Override" not in _said(phone, "wm size; wm density") and _said(phone, "wm user-rotation") == "lock 0\n"
+    assert _said(phone, "wm set-fix-to-user-rotation") == "default\n"
+    assert "no more" in _said(phone, "wm overscan 0,0,0,0", 255)
+    assert re.search(r"reset", _said(phone, "wm --help", 0))
+
+
+def test_logcat_turns_its_file_over(phone: Pair) -> None:
+    _said(phone, "logcat -c; rm -f /sdcard/run.log*")
+    for number in range(3):
+        _said(phone, f"seq 1 40 | sed 's/$/ {'x' * 100} round {number}/' | log -t Turned")
+        _said(phone, "logcat -d -f /sdcard/run.log -r 1 -n 4")
+    names = _said(phone, "ls /sdcard | grep run.log").split()
+    assert names == ["run.log", "run.log.1", "run.log.2", "run.log.3", "run.log.4"]
+    sizes = [int(size) for size in _said(phone, "stat -c %s /sdcard/run.log.1 /sdcard/run.log.2 /sdcard/run.log.3").split()]
+    assert all(1024 <= size < 1024 + 300 for size in sizes), sizes
+    assert "round 2" in _said(phone, "cat /sdcard/run.log.1")
+    assert "-r requires -f" in _said(phone, "logcat -d -r 16", 1)
+    assert 'Invalid parameter "x" to -r' in _said(phone, "logcat -d -f /sdcard/run.log -r x", 1)
+    _said(phone, "logcat -d -f /sdcard/twice -s Turned; logcat -d -f /sdcard/twice -s Turned")
+    assert _said(phone, "grep -c 'round 1' /sdcard/twice") == "80\n", "a file that is there is added to"
+
+
+def test_a_log_that_is_followed_grows_in_its_file(phone: Pair) -> None:
+    follower = phone.adb.start("-s", phone.handset.serial, "shell", "logcat -f /sdcard/follow.log -s Follow")
+    try:
+        deadline = time.monotonic() + 30
+        while "second" not in _said(phone, "cat /sdcard/follow.log 2>/dev/null; true"):
+            _said(phone, "log -t Follow first; log -t Follow second")
+            assert time.monotonic() < deadline
+        text = _said(phone, "cat /sdcard/follow.log")
+        assert text.index("first") < text.index("second") and text.count("beginning of main") == 1
+    finally:
+        follower.kill()
+        follower.wait()
+
+
+def test_logcat_writes_binary_entries_that_a_parser_reads(phone: Pair) -> None:
+    _said(phone, "logcat -c; log -t Binary -p w 'a message'")
+    data = phone("exec-out", "logcat -B -d -s Binary").stdout
+    length, head, pid, _, seconds, nanos, buffer, _ = struct.unpack_from("<HHiIIIII", data)
+    assert (head, pid, buffer, len(data)) == (28, 1, 0, head + length) and nanos < 10**9
+    assert abs(seconds - time.time()) < 600
+    assert data[head:] == b"\x05Binary\0a message\0"
+
+
+def test_a_buffer_without_lines_has_no_beginning(phone: Pair) -> None:
+    for buffer in ("radio", "events"):
+        assert _said(phone, f"logcat -b {buffer} -d") == ""
+    _said(phone, "logcat -c; log -t Any text")
+    assert _said(phone, "logcat -d -b all -v raw") == "--------- beginning of main\ntext\n"
+    assert _said(phone, "logcat -d -s Nobody") == "--------- beginning of main\n"
+    _said(phone, "logcat -c")
+    assert _said(phone, "logcat -d") == ""
