@@ -218,7 +218,7 @@ def sync(data: bytes) -> None:
     """Requests to the file service, cut into pieces of the size of the first byte. Nothing may appear outside of the phone."""
     with tempfile.TemporaryDirectory(prefix="ocph-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:  # noqa: S108
         home = Path(name)
-        files = Files(home / "p", None, layout({"build.prop": Blob(lambda: b"ro.x=1\n")}, {}))
+        files = Files(home / "p", None, layout({"build.prop": Blob(lambda: b"ro.x=1\n")}, {}, {}))
         files.ensure()
         (home / "p" / "data" / "up").symlink_to("../../../../..")
         service = SyncService(_Recorder(), files, Disk(home / "p", MIB))

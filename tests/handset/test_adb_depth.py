@@ -165,6 +165,43 @@ def test_several_files_go_at_once(newer: Pair, home: Path) -> None:
         assert (home / f"back-{n}").read_bytes() == (home / "a").read_bytes()
 
 
+def _no_shell_changes_the_keys(adb: Adb, handset: Handset, home: Path) -> None:
+    need_sandbox()
+    known = adb.run("-s", handset.serial, "shell", "cat /data/misc/adb/adb_keys").stdout
+    assert known == (home / "f" / ".android" / "adbkey.pub").read_bytes()
+    (home / "forged").write_bytes(b"forged")
+    for words in (
+        ("shell", "rm /data/misc/adb/adb_keys"),
+        ("shell", "echo forged > /data/misc/adb/adb_keys"),
+        ("shell", "chmod 777 /data/misc/adb && rm -r /data/misc/adb"),
+        ("shell", "mv /data/misc/adb /data/misc/aside"),
+        ("shell", "mv /data/misc /data/aside"),
+        ("shell", "screencap -p /data/misc/adb/adb_keys"),
+        ("shell", "logcat -d -f /data/misc/adb/adb_keys"),
+        ("shell", "ln -s /data/misc/adb /sdcard/there && echo forged > /sdcard/there/adb_keys"),
+        ("push", str(home / "forged"), "/data/misc/adb/adb_keys"),
+        ("push", str(home / "forged"), "/sdcard/there/adb_keys"),
+        ("push", str(home / "forged"), "/data/misc/adb/new/file"),
+    ):
+        done = adb.run("-s", handset.serial, *words, check=False)
+        assert done.returncode, (words, done)
+        assert (handset.directory / "data" / "misc" / "adb" / "adb_keys").read_bytes() == known, words
+    adb.run("-s", handset.serial, "shell", "touch /data/misc/other && chmod 0 /data/misc /data/local")
+
+
+def test_keys_are_the_roots_of_a_phone_that_has_one(home: Path) -> None:
+    with connected_pair("debian", "--property", "ro.com.cph.non_root=0") as pair:
+        (home / "keys").write_bytes(b"key of root")
+        pair("push", str(home / "keys"), "/data/misc/adb/adb_keys")
+        need_sandbox()
+        assert pair.text("shell", "cat /data/misc/adb/adb_keys && rm -r /data/misc && ln -s /data/local /data/misc") == "key of root"
+        pair("unroot")
+        pair.adb.run("disconnect", pair.handset.serial, check=False)
+        pair.connect()
+        assert pair.text("shell", "id -u; cd /data/misc/adb && pwd -P") == "2000\n/data/misc/adb\n"
+        assert pair("shell", "touch /data/misc/adb/adb_keys", check=False).returncode
+
+
 @pytest.mark.parametrize("which", ["debian", "adbutils"])
 def test_only_a_known_key_gets_in_where_keys_are_asked_for(home: Path, which: str) -> None:
     program = adb_programs()[which]
@@ -187,6 +224,12 @@ def test_only_a_known_key_gets_in_where_keys_are_asked_for(home: Path, which: st
         assert b"authenticate" in said or b"unauthorized" in stranger.run("devices").stdout, said
         refused = stranger.run("-s", handset.serial, "shell", "getprop", check=False)
         assert refused.returncode and b"unauthorized" in refused.stderr
+        _no_shell_changes_the_keys(friend, handset, home)
+        handset.stop()
+        handset.start(0)
+        friend.run("connect", handset.serial)
+        friend.run("-s", handset.serial, "wait-for-device")
+        assert friend.run("-s", handset.serial, "get-state").stdout == b"device\n"
     finally:
         friend.close()
         stranger.close()

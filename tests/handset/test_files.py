@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 
 
 def _files(directory: Path) -> Files:
-    files = Files(directory, None, layout({"build.prop": Blob(lambda: b"ro.x=1\n")}, {}))
+    files = Files(directory, None, layout({"build.prop": Blob(lambda: b"ro.x=1\n")}, {}, {}))
     files.ensure()
     return files
 

@@ -99,6 +99,30 @@ def test_a_missing_file_and_a_read_only_place_are_named(pair: Pair, home: Path) 
     assert refused.returncode and b"Read-only file system" in refused.stderr + refused.stdout
 
 
+def test_what_scripts_fetch_of_proc_can_be_pulled_and_dev_null_takes_everything(pair: Pair, home: Path) -> None:
+    for name, line in (
+        ("version", "Linux version "),
+        ("cpuinfo", "model name      : OpenCPH handset"),
+        ("meminfo", "MemTotal:"),
+        ("uptime", "."),
+        ("loadavg", "0.00 "),
+        ("cmdline", "androidboot.hardware=opencph_handset"),
+    ):
+        pair("pull", f"/proc/{name}", str(home / name))
+        assert line in (home / name).read_text(), name
+        assert name in pair.text("ls", "/proc")
+    (home / "random").write_bytes(os.urandom(3_000_000))
+    pair("push", str(home / "random"), "/dev/null")
+    assert pair("push", str(home / "random"), "/dev/zero", check=False).returncode
+    need_sandbox()
+    for name in ("version", "cpuinfo"):
+        assert pair.text("shell", f"cat /proc/{name}") == (home / name).read_text()
+    pair("pull", "/proc/meminfo", str(home / "meminfo"))
+    total = (home / "meminfo").read_text().splitlines()[0]
+    assert total == pair.text("shell", "cat /proc/meminfo").splitlines()[0]
+    assert pair.text("shell", "wc -c < /dev/null") == "0\n"
+
+
 def test_a_full_disk_is_named_and_nothing_is_left(pair: Pair, home: Path) -> None:
     big = home / "big"
     with big.open("wb") as file:
@@ -182,6 +206,7 @@ def test_a_reboot_keeps_files_and_counts(pair: Pair, home: Path) -> None:
     pair("pull", "/sdcard/kept", str(home / "back"))
     assert (home / "back").read_text() == "kept"
     assert "boot 2" in pair.text("logcat", "-d")
+    assert pair.text("shell", "getprop", "sys.boot.reason") == "reboot,adb\n"
 
 
 def test_disconnect_and_connect_again(pair: Pair) -> None:

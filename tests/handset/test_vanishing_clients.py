@@ -39,6 +39,27 @@ def test_a_client_that_is_killed_while_a_command_prints_leaves_no_process_and_ho
     _until_none_runs(pair, "yes")
 
 
+@pytest.mark.parametrize("words", [("install", "-S"), ("install-write", "-S")], ids=lambda words: words[0])
+def test_an_installation_whose_client_is_killed_leaves_nothing(pair: Pair, words: tuple[str, ...]) -> None:
+    session = pair.text("shell", "pm", "install-create").partition("[")[2].partition("]")[0]
+    named = (session, "base", "-") if words[0] == "install-write" else ()
+    for _ in range(2):
+        client = pair.adb.start("-s", pair.handset.serial, "shell", "-T", "cmd", "package", *words, str(64 << 20), *named)
+        with client:
+            assert client.stdin is not None
+            client.stdin.write(bytes(4 << 20))
+            client.stdin.flush()
+            deadline = time.monotonic() + WAIT_SECONDS
+            while "vmdl" not in (listed := pair.text("ls", "/data/app")):
+                assert time.monotonic() < deadline, listed
+                time.sleep(0.05)
+            client.kill()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while "vmdl" in (listed := pair.text("ls", "/data/app")):
+            assert time.monotonic() < deadline, listed
+            time.sleep(0.05)
+
+
 def test_what_exec_in_brings_arrives_whole_though_adb_does_not_wait_for_it(pair: Pair) -> None:
     """adb ends when it has sent everything; the phone's program may still be writing, on Android too."""
     need_sandbox()

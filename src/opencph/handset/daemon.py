@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opencph.adb import auth, messages
 from opencph.adb.device import DeviceConnection, Service, Stream
 from opencph.handset import compression
 from opencph.handset.config import HandsetError
+from opencph.handset.files import KEYS_FILE
 from opencph.handset.forward import open_forward
 from opencph.handset.reverse import Reverses
 from opencph.handset.shell import ShellService, parse_request
@@ -31,7 +33,6 @@ FEATURES = (
     messages.DELAYED_ACK,
 )
 CONNECTIONS_MAX = 64
-KEYS_FILE = "/data/misc/adb/adb_keys"
 BANNER_PROPERTIES = ("ro.product.name", "ro.product.model", "ro.product.device")
 
 
@@ -80,8 +81,11 @@ class Daemon:
     def _keys(self) -> list[bytes]:
         import os
 
+        files = self._phone.files
         try:
-            fd = self._phone.files.open_read(KEYS_FILE)
+            if files.keys_kept:
+                files.keep_keys()
+            fd = files.open_read(KEYS_FILE)
         except OSError:
             return []
         with os.fdopen(fd, "rb") as file:
@@ -156,7 +160,7 @@ class Daemon:
         if name == "reboot":
             if argument not in ("", "bootloader", "recovery", "sideload", "sideload-auto-reboot"):
                 return f"unknown reboot target {argument!r}\n"
-            self._later(phone.reboot)
+            self._later(partial(phone.reboot, f"reboot,{argument or 'adb'}"))
             return ""
         if name == "root":
             if phone.adb_root:

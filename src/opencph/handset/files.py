@@ -24,6 +24,8 @@ SKELETON = (
 )
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 SHELL_UID = 2000
+KEYS = "data/misc/adb"  # where adbd's keys are: only the phone's root changes anything there
+KEYS_FILE = f"/{KEYS}/adb_keys"
 
 
 class Link(NamedTuple):
@@ -50,18 +52,22 @@ class HostFile(NamedTuple):
     path: Path
 
 
-Node = Mapping[str, "Node"] | Link | Disk | Blob | HostFile
+class Null(NamedTuple):
+    """/dev/null."""
 
 
-def layout(system: Mapping[str, Node], shares: Mapping[str, Node]) -> Mapping[str, Node]:
+Node = Mapping[str, "Node"] | Link | Disk | Blob | HostFile | Null
+
+
+def layout(system: Mapping[str, Node], shares: Mapping[str, Node], proc: Mapping[str, Node]) -> Mapping[str, Node]:
     """The root of a phone: what is on its disk, what is read-only, and the file systems that phones share."""
     return {
         "cache": Disk("cache"),
         "data": Disk("data"),
-        "dev": {},
+        "dev": {"null": Null()},
         "etc": Link("/system/etc"),
         "mnt": {"sdcard": Link("/sdcard"), **({"sfs_turbo": shares} if shares else {})},
-        "proc": {},
+        "proc": proc,
         "sdcard": Link("/storage/emulated/0"),
         "storage": {"emulated": {"0": Link("/data/media/0")}, "self": {"primary": Link("/storage/emulated/0")}},
         "system": system,
@@ -108,12 +114,13 @@ class Place:
 class Files:
     """The files of one phone. `owner` is the uid that its processes have on this machine; None: that of this process."""
 
-    __slots__ = ("_root", "directory", "owner")
+    __slots__ = ("_root", "directory", "keys_kept", "owner")
 
     def __init__(self, directory: Path, owner: int | None, root: Mapping[str, Node]) -> None:
         self.directory = directory
         self.owner = owner
         self._root = root
+        self.keys_kept = True  # nobody changes what is in KEYS
 
     def ensure(self) -> None:
         """Make the directories that every phone has. Cheap when they are there."""
@@ -126,6 +133,28 @@ class Files:
         if self.owner is not None and there.st_uid != self.owner:  # new, or the phone has another address than before
             for root in ("data", "cache"):
                 _give_away(self.directory / root, self.owner)
+
+    def keep_keys(self) -> None:
+        """Make KEYS real directories: what the phone's root left in their places instead goes. Raises OSError."""
+        self.ensure()
+        fd = os.open(self.directory / "data", _STEP)
+        try:
+            for name in Path(KEYS).parts[1:]:
+                if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:  # closed by who has it
+                    Path(f"/proc/self/fd/{fd}").chmod(0o771)
+                try:
+                    inner = os.open(name, _STEP, dir_fd=fd)
+                except OSError as error:
+                    if error.errno != errno.ENOENT:
+                        os.unlink(name, dir_fd=fd)
+                    os.mkdir(name, 0o771, dir_fd=fd)
+                    if self.owner is not None:
+                        os.chown(name, self.owner, self.owner, dir_fd=fd, follow_symlinks=False)
+                    inner = os.open(name, _STEP, dir_fd=fd)
+                os.close(fd)
+                fd = inner
+        finally:
+            os.close(fd)
 
     def own(self, fd: int) -> None:
         """Give an open file to the phone's user."""
@@ -175,7 +204,7 @@ class Files:
                     elif isinstance(node, Disk):
                         self.ensure()
                         stack.append(os.open(self.directory / node.name, _STEP))
-                    elif isinstance(node, Blob | HostFile):
+                    elif isinstance(node, Blob | HostFile | Null):
                         if last:
                             return Place(-1, name, node)
                         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -249,6 +278,14 @@ class Files:
             int(info.st_ctime),
         )
 
+    def is_null(self, path: str) -> bool:
+        """Whether what is written there goes nowhere."""
+        try:
+            with self.resolve(path) as place:
+                return isinstance(place.node, Null)
+        except OSError:
+            return False
+
     def list(self, path: str) -> Iterator[tuple[bytes, FileStat]]:
         """The entries of a directory, "." and ".." first as readdir gives them. Raises OSError."""
         with self.resolve(path) as place:
@@ -289,6 +326,15 @@ class Files:
 
     # changing; what it costs on the disk is the caller's to count
 
+    def writable(self, place: Place) -> None:
+        """Raises OSError: EROFS outside of the phone's disk, EACCES where only its root may change something."""
+        place.writable()
+        if self.keys_kept:
+            top = os.path.realpath(self.directory)
+            path = os.path.relpath(Path(f"/proc/self/fd/{place.fd}").readlink() / place.name, top)
+            if f"{path}/".startswith(f"{KEYS}/") or f"{KEYS}/".startswith(f"{path}/"):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
     def make_parents(self, path: str, before: Callable[[], None]) -> None:
         """Make the directories above `path` that are missing; `before` each one, room is asked for. Raises OSError."""
         parts = [part for part in path.split("/")[:-1] if part]
@@ -300,6 +346,7 @@ class Files:
                     if place.node is None:
                         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
                     continue
+                self.writable(place)
                 before()
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(place.name, 0o771, dir_fd=place.fd)
@@ -309,16 +356,17 @@ class Files:
                 finally:
                     os.close(fd)
 
-    def create(self, place: Place) -> tuple[int, int]:
+    def create(self, place: Place, append: bool = False) -> tuple[int, int]:
         """Open a regular file for writing, emptied: (descriptor, size it had; -1 when it is new). Raises OSError."""
-        place.writable()
-        flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self.writable(place)
+        flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_APPEND if append else 0)
         try:
             fd = os.open(place.name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=place.fd)
         except FileExistsError:
             fd = _regular(os.open(place.name, flags, dir_fd=place.fd))
             size = os.fstat(fd).st_size
-            os.ftruncate(fd, 0)
+            if not append:
+                os.ftruncate(fd, 0)
             return fd, size
         try:
             self.own(fd)
@@ -354,9 +402,9 @@ def _regular(fd: int) -> int:
 def _open_node(node: Node | None) -> int:
     if isinstance(node, HostFile):
         return os.open(node.path, os.O_RDONLY | os.O_CLOEXEC)
-    if isinstance(node, Blob):
+    if isinstance(node, Blob | Null):
         fd = os.memfd_create("blob")
-        os.write(fd, node.read())
+        os.write(fd, b"" if isinstance(node, Null) else node.read())
         os.lseek(fd, 0, os.SEEK_SET)
         return fd
     code = errno.ENOENT if node is None else errno.EISDIR
@@ -368,6 +416,8 @@ def _node_stat(node: Node) -> FileStat:
         return FileStat(mode=stat.S_IFLNK | 0o777, nlink=1, size=len(node.target))
     if isinstance(node, Blob):
         return FileStat(mode=stat.S_IFREG | 0o644, nlink=1, size=len(node.read()))
+    if isinstance(node, Null):
+        return FileStat(mode=stat.S_IFCHR | 0o666, nlink=1)
     if isinstance(node, HostFile):
         try:
             info = node.path.stat()

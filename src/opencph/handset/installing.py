@@ -31,6 +31,7 @@ from opencph.handset.packages import (
 )
 from opencph.handset.permissions import changeable
 from opencph.handset.transfers import Upload
+from opencph.handset.trees import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
@@ -195,6 +196,7 @@ async def commit(phone: Phone, prepared: Sequence[Prepared]) -> list[Package]:
         if one.before is not None and one.before.directory not in placed:
             remove_directory(phone, f"{APPS}/{one.before.directory}")
         made.append(msgspec.structs.replace(one.package, directory=directory))
+        package_states.arrived(phone, one.package.package)
         if one.options.grant or phone.running_properties.get("ro.permission.changed") == "1":
             package_states.grant(phone, made[-1], [name for name in made[-1].permissions if changeable(name)])
     phone.running_screen.apps_stamp = -1
@@ -207,6 +209,14 @@ def _link_users(phone: Phone) -> None:
         upload = Upload(phone.files, phone.disk, USER_LINK, stat.S_IFLNK | 0o777)
         upload.write([memoryview(b"/data/data")])
         upload.finish(0)
+
+
+def discard_empty(phone: Phone, path: str) -> None:
+    """A directory for APKs that none came into."""
+    with suppress(OSError), phone.files.resolve(path, follow=False) as place:
+        if place.fd >= 0 and place.name:
+            os.rmdir(place.name, dir_fd=place.fd)
+            phone.disk.take(-BLOCK_BYTES)
 
 
 def discard(phone: Phone, path: str) -> None:

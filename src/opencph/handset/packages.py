@@ -25,6 +25,7 @@ import msgspec
 
 from opencph.handset import package_states
 from opencph.handset.apk_names import Signed
+from opencph.handset.files import Place
 from opencph.handset.properties import android_version
 from opencph.handset.transfers import Upload
 from opencph.handset.trees import remove_tree
@@ -262,7 +263,9 @@ async def remember(
 
 async def _free_uid(phone: Phone, name: str) -> int:
     """The lowest one that no other package has. The directory being looked at has nothing written beside it yet."""
-    taken = set()
+    if kept := package_states.of(phone, name).kept_uid:
+        return kept
+    taken = {state.kept_uid for state in phone.running_state.packages.values()}
     with suppress(OSError):
         for raw, _ in list(phone.files.list(APPS)):
             known = _known(phone, os.fsdecode(raw))
@@ -294,12 +297,16 @@ def write_file(phone: Phone, path: str, data: bytes, mtime: int = 0) -> None:
 
 
 async def uninstall(phone: Phone, name: str, *, keep_data: bool = False) -> bool:
-    """Remove a package; False when it is not installed. Raises OSError."""
+    """Remove a package, or the data that an earlier call kept; False when there is neither. Raises OSError."""
     package = (await installed(phone)).get(name)
-    if package is None:
+    if package is None and (keep_data or not package_states.of(phone, name).kept_uid):
         return False
-    remove_directory(phone, f"{APPS}/{package.directory}")
-    if not keep_data:
+    if package is not None:
+        remove_directory(phone, f"{APPS}/{package.directory}")
+    if package is not None and keep_data:
+        package_states.change(phone, name).kept_uid = package.uid
+        package_states.save(phone)
+    else:
         for directory in (*(f"{data}/{name}" for data in USER_DATA), f"/data/media/0/Android/data/{name}"):
             remove_directory(phone, directory)
         package_states.forget(phone, [name])
@@ -325,5 +332,6 @@ def remove_directory(phone: Phone, path: str) -> None:
     parent, _, name = path.rpartition("/")
     with suppress(FileNotFoundError, NotADirectoryError), phone.files.resolve(parent) as place:
         if place.fd >= 0 and not place.name:
+            phone.files.writable(Place(place.fd, name, None))
             remove_tree(Path(f"/proc/self/fd/{place.fd}/{name}"))
     phone.disk.forget()

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 PhoneState = Literal["stopped", "booting", "running"]
 SANDBOX_IDLE_SECONDS = 10.0
 EVENTS_KEPT = 1000
+COLD = "cold"  # the reason for a boot that nobody in the phone asked for
 MACHINE = os.uname().machine
 
 __all__ = ["HandsetError", "Phone", "PhoneConfig", "PhoneState", "preload"]
@@ -65,6 +66,7 @@ class Phone:
         "_chosen_port",
         "_files",
         "_listeners",
+        "_reason",
         "_sandbox",
         "_sandbox_lock",
         "_state",
@@ -95,6 +97,7 @@ class Phone:
         self._files: Files | None = None
         self._sandbox: Sandbox | None = None
         self._sandbox_lock: asyncio.Lock | None = None
+        self._reason = COLD
         self._tasks: set[asyncio.Task[None]] = set()
         self.adb_root = False
         self.boots = 0  # since it was made or reset
@@ -169,7 +172,8 @@ class Phone:
         self.boots = boots
         self.state_data = data
         self.properties = Properties(config, MACHINE)
-        self.properties.boot(config, data.properties)
+        self.properties.boot(config, data.properties, self._reason)
+        self._reason = COLD
         self.adb_root = self.properties.get("ro.com.cph.non_root") == "0"
         self.booted_at = time.monotonic()
         self.disk.limit = config.data_bytes
@@ -206,9 +210,10 @@ class Phone:
             self.state_data = None
             self.disk.forget()
 
-    async def reboot(self) -> None:
-        """Stop and start, as `adb reboot` does."""
+    async def reboot(self, reason: str = "reboot") -> None:
+        """Stop and start, as `adb reboot` does. `reason` is what `sys.boot.reason` says afterwards."""
         await self.stop()
+        self._reason = reason
         await self.start()
 
     def wipe(self) -> None:
@@ -246,6 +251,7 @@ class Phone:
         if self._files is None:
             directory: Path = self.config.directory
             self._files = Files(directory, owner_of(self.config.ip), phone_root(self))
+        self._files.keys_kept = not self.adb_root
         return self._files
 
     @property

@@ -119,7 +119,7 @@ def defaults(config: PhoneConfig, machine: str) -> dict[str, str]:
 class Properties:
     """The properties of one phone from one boot to the next. Only differences from the defaults are kept in memory."""
 
-    __slots__ = ("_booted", "_booted_ns", "_current", "_machine", "_persistent", "_set")
+    __slots__ = ("_booted", "_booted_ns", "_current", "_machine", "_persistent", "_reason", "_set")
 
     def __init__(self, config: PhoneConfig, machine: str) -> None:
         self._machine = machine
@@ -127,10 +127,12 @@ class Properties:
         self._booted_ns = 0
         self._current = config
         self._persistent: dict[str, str] = {}
+        self._reason = ""
         self._set: dict[str, str] = {}
 
-    def boot(self, config: PhoneConfig, persistent: Mapping[str, str]) -> None:
-        """A boot: what was set is forgotten, but for the `persist.` ones."""
+    def boot(self, config: PhoneConfig, persistent: Mapping[str, str], reason: str) -> None:
+        """A boot for a `reason` (in Android's words): what was set is forgotten, but for the `persist.` ones."""
+        self._reason = reason
         self._booted = self._current = config
         self._booted_ns = time.monotonic_ns()
         self._persistent = dict(persistent)
@@ -150,6 +152,7 @@ class Properties:
         values = defaults(self._booted, self._machine)
         values.update(self._platform())
         values["ro.cph.phone_name"] = self._current.name
+        values["sys.boot.reason"] = values["ro.boot.bootreason"] = self._reason
         values["ro.boottime.init"] = str(self._booted_ns)
         values["ro.debuggable"] = "0" if values["ro.com.cph.non_root"] == "1" else "1"
         values.update(self._persistent)

@@ -309,7 +309,8 @@ class SyncService(Service):
             return
         try:
             unpacking = decoder(flags & COMPRESSIONS) if flags & COMPRESSIONS else None
-            target = Discarded() if flags & wire.FLAG_DRY_RUN else Upload(self._files, self._disk, path, mode)
+            dropped = flags & wire.FLAG_DRY_RUN or self._files.is_null(path)
+            target = Discarded() if dropped else Upload(self._files, self._disk, path, mode)
             self._upload = target if unpacking is None else Decompressed(target, unpacking)
         except OSError as error:
             self._refuse(f"couldn't create file: {error.strerror}")

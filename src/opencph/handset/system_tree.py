@@ -1,8 +1,12 @@
-"""The read-only part of a phone's file tree as ADB's file service shows it: /system. Processes see it through the sandbox."""
+"""The read-only part of a phone's file tree as ADB's file service shows it: /system, and what of /proc scripts fetch.
+
+Processes see these through the sandbox.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opencph.handset.files import Blob, Disk, HostFile, Link, Node, layout
@@ -19,6 +23,7 @@ def build_prop(phone: Phone) -> bytes:
 
 def phone_root(phone: Phone) -> Mapping[str, Node]:
     """The root directory of a phone."""
+    from opencph.handset.sandbox import facts
     from opencph.handset.sandbox.image import system_image
 
     image = system_image()
@@ -28,4 +33,6 @@ def phone_root(phone: Phone) -> Mapping[str, Node]:
     for name, link in image.links.items():
         programs[name] = Link(link)
     system: dict[str, Node] = {"bin": programs, "build.prop": Blob(lambda: build_prop(phone)), "etc": {}}
-    return layout(system, {name: Disk(directory) for name, directory in phone.config.real_shares().items()})
+    proc: dict[str, Node] = {name: Blob(partial(facts.read, phone, name)) for name in facts.listed()}
+    shares: dict[str, Node] = {name: Disk(directory) for name, directory in phone.config.real_shares().items()}
+    return layout(system, shares, proc)

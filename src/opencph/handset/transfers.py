@@ -45,7 +45,7 @@ class Upload:
         files.make_parents(path, lambda: disk.take(BLOCK_BYTES))
         self._place: Place = files.resolve(path, follow=self._link is None)
         try:
-            self._place.writable()
+            files.writable(self._place)
             if self._link is None:
                 self._fd, before = files.create(self._place)
                 if before >= 0:

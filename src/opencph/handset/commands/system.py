@@ -176,12 +176,12 @@ async def uname(context: Context, given: Given) -> int:
 async def reboot(context: Context, given: Given) -> int:
     """When the answer is out."""
     phone = context.phone
-    act = phone.stop if given.has("-p") else phone.reboot
+    why = shown(given.words[0]) if given.words else "shell"
 
     async def later() -> None:
         await asyncio.sleep(0.05)
         try:
-            await act()
+            await (phone.stop() if given.has("-p") else phone.reboot(f"reboot,{why}"))
         except HandsetError as error:
             phone.note("init", str(error), "E")
 

@@ -160,7 +160,10 @@ class Sandbox:
         image = system_image()
         if bwrap is None or ("sh" not in image.programs and "sh" not in image.links):
             raise HandsetError(errno.ENOSYS, f"no shell on this phone: {missing()[0]}")
-        phone.files.ensure()
+        if root:
+            phone.files.ensure()
+        else:
+            phone.files.keep_keys()
         sandbox = cls(phone, root, idle_seconds)
         try:
             sandbox._group = cgroups.make(facts.memory_bytes(phone), PROCESSES_MAX)

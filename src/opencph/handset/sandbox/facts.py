@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MEMORY_MIN_BYTES = 256 * 1024 * 1024  # what a shell needs to start at all
 DIRECTORY = "proc"
 CHANGING = ("meminfo", "loadavg")
+CMDLINE = b"androidboot.hardware=opencph_handset\n"
 #: what tells of the machine's disks, devices and other users in /proc, and nothing in a phone needs; what a kernel lacks is left
 #: out. Each costs the making of a sandbox half a millisecond
 EMPTY_FILES = ("diskstats", "interrupts", "key-users", "keys", "locks", "mdstat", "modules", "partitions")
@@ -44,7 +45,7 @@ def binds(phone: Phone) -> list[Bind]:
     lines = [Bind("ro-bind", f"/proc/{name}", str(own / name)) for name in kept]
     made = {
         **{name: text.encode() for name, text in _texts(phone, None, []).items() if name not in kept},
-        "cmdline": b"androidboot.hardware=opencph_handset\n",
+        "cmdline": CMDLINE,
         "cpuinfo": cpuinfo(),
         "swaps": b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
         "sys/kernel/random/boot_id": f"{uuid.uuid5(uuid.NAMESPACE_OID, f'{phone.config.phone_id} {phone.boots}')}\n".encode(),
@@ -55,6 +56,28 @@ def binds(phone: Phone) -> list[Bind]:
         if _there(name):
             lines += [Bind("tmpfs", f"/proc/{name}"), Bind("remount-ro", f"/proc/{name}")]
     return lines
+
+
+def listed() -> tuple[str, ...]:
+    """What `read` knows."""
+    return (*CHANGING, "cmdline", "cpuinfo", "uptime", "version")
+
+
+def read(phone: Phone, name: str) -> bytes:
+    """A file of the phone's /proc for who asks for it from outside of the sandbox. Raises OSError."""
+    match name:
+        case "cmdline":
+            return CMDLINE
+        case "cpuinfo":
+            return cpuinfo()
+        case "uptime":
+            return f"{phone.uptime:.2f} {Path('/proc/uptime').read_text().split()[1]}\n".encode()
+        case "version":
+            return Path("/proc/version").read_bytes()
+    try:
+        return (phone.config.directory / DIRECTORY / name).read_bytes()
+    except FileNotFoundError:  # nothing runs in it
+        return _texts(phone, None, [])[name].encode()
 
 
 def _there(name: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opencph.handset.clock import ZONES, zone_name
+from opencph.handset.files import KEYS
 from opencph.handset.sandbox import facts
 from opencph.handset.sandbox.image import BIN, PYTHON, Interpreter, system_image
 from opencph.handset.sandbox.messages import Bind
@@ -121,6 +122,7 @@ def binds(phone: Phone, refused: str = "") -> list[Bind]:
         Bind("symlink", "/etc", "/system/etc"),
         Bind("symlink", "/bin", BIN),
         Bind("bind", "/data", str(directory / "data")),
+        *([] if phone.adb_root else _kept(directory)),
         Bind("bind", "/cache", str(directory / "cache")),
         Bind("dir", "/mnt", mode=0o755),
         *(Bind("bind", f"/mnt/sfs_turbo/{name}", path) for name, path in phone.config.real_shares().items()),
@@ -138,6 +140,12 @@ def binds(phone: Phone, refused: str = "") -> list[Bind]:
         Bind("remount-ro", "/"),
     ]
     return lines
+
+
+def _kept(directory: Path) -> list[Bind]:
+    """What the shell sees and does not change: the directory of adbd's keys, and where it is, for nobody renames a mount."""
+    above = str(Path(KEYS).parent)
+    return [Bind("bind", f"/{above}", str(directory / above)), Bind("ro-bind", f"/{KEYS}", str(directory / KEYS))]
 
 
 def _told(refused: str) -> bytes:
