@@ -44,6 +44,12 @@ class Left(msgspec.Struct, frozen=True):
     claim: int
     worker_ran: bool
     parts: list[LeftPart]
+    directory: int = -1  # locked too; a program that left none did not know of it
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Those that the next program has from this one, but for the pipes of parts."""
+        return [number for number in (self.lock, self.listening, self.claim, self.directory) if number >= 0]
 
 
 class TrialError(Exception):
@@ -80,7 +86,7 @@ def take() -> Left | None:
     if text is None:
         return None
     left = msgspec.json.decode(text, type=Left)
-    for descriptor in (left.lock, left.listening, left.claim):
+    for descriptor in left.descriptors:
         os.set_inheritable(descriptor, False)
     return left
 
@@ -111,7 +117,7 @@ def try_out() -> None:
 
 def hand_over(left: Left) -> None:
     """Become the program as it is installed now. Returns never, or raises OSError with everything as it was."""
-    descriptors = [left.lock, left.listening, left.claim, *(part.pipe for part in left.parts)]
+    descriptors = [*left.descriptors, *(part.pipe for part in left.parts)]
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         for descriptor in descriptors:

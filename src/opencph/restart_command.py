@@ -12,7 +12,7 @@ import msgspec
 
 from opencph.handover import TRIAL_SECONDS
 from opencph.parts import PARTS
-from opencph.preparation import running_up
+from opencph.preparation import is_in_use, running_up
 from opencph.settings import Settings
 
 OUTCOME = "replaced.json"
@@ -29,6 +29,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def write_outcome(settings: Settings, why: str, pids: dict[str, int]) -> None:
     """Say how it went, to who asked for it."""
     path = settings.run_directory / OUTCOME
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}")
     fresh.touch(0o600)
     fresh.write_bytes(msgspec.json.encode(Outcome(why=why, pids=pids)))
@@ -46,7 +47,7 @@ def restart(settings: Settings) -> int:
     os.kill(pid, signal.SIGUSR1)
     deadline = time.monotonic() + TRIAL_SECONDS + (len(PARTS) + 1) * settings.ready_timeout_seconds
     while not outcome.exists():
-        if time.monotonic() > deadline or running_up(settings) is None:
+        if time.monotonic() > deadline or not is_in_use(settings):
             print(f"opencph restart: `opencph up` (process {pid}) gave no answer; see {settings.log_directory}", file=sys.stderr)
             return 1
         time.sleep(POLL_SECONDS)

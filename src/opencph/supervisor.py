@@ -28,6 +28,7 @@ from opencph.parts import PARTS, import_parts, run_part
 from opencph.preparation import (
     OnlyOne,
     StartError,
+    is_in_use,
     prepare_database,
     prepare_directories,
     write_credentials,
@@ -40,7 +41,7 @@ from opencph.sockets import ListenError, listen
 STOP_SECONDS = 10.0
 BACK_OFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY_SECONDS = 60.0  # a part that lived so long starts its back-off anew
-UPKEEP_SECONDS = 60.0
+UPKEEP_SECONDS = 2.0
 #: The signal on which `up` replaces its parts, and on which a part leaves because it is replaced.
 REPLACE = signal.SIGUSR1
 
@@ -71,7 +72,7 @@ class Supervisor:
     `listening` is the HTTP endpoint, which every api accepts from; `lock` and `claimed` are held until all processes have ended.
     """
 
-    def __init__(self, settings: Settings, listening: socket.socket, lock: int, claimed: socket.socket) -> None:
+    def __init__(self, settings: Settings, listening: socket.socket, lock: OnlyOne, claimed: socket.socket) -> None:
         self.settings = settings
         self.listening = listening
         self.lock = lock
@@ -235,7 +236,11 @@ class Supervisor:
         now = time.monotonic()
         for name in [name for name, when in self.due.items() if when <= now]:
             del self.due[name]
-            self.start(name)
+            try:
+                self.start(name)
+            except OSError as error:  # no process or no descriptor is left for it
+                self.due[name] = now + BACK_OFF_SECONDS[-1]
+                _logger.error(f"the {name} cannot be started: {sentence(error)}; tried again in {BACK_OFF_SECONDS[-1]:g} s")
         for child in self.children.values():
             if child.leaving and child.kill_at <= now:
                 _logger.warning(f"the {child.name} that was replaced did not leave in time; killed", part_pid=child.pid)
@@ -247,8 +252,9 @@ class Supervisor:
             kill(child.pid, signal.SIGKILL)
         if now >= self._upkeep:
             self._upkeep = now + UPKEEP_SECONDS
-            with suppress(OSError):
-                log.rotate(self.settings.log_directory)
+            log.rotate(self.settings.log_directory)
+            with suppress(OSError):  # the data directory is gone, or full; the next time will do
+                self.lock.keep()
         return all_ended
 
     def _let_go(self, child: Child, number: int, seconds: float) -> None:
@@ -263,7 +269,8 @@ class Supervisor:
             handover.try_out()
             handover.hand_over(
                 handover.Left(
-                    lock=self.lock,
+                    lock=self.lock.file,
+                    directory=self.lock.directory,
                     listening=self.listening.fileno(),
                     claim=self.claimed.fileno(),
                     worker_ran=self.worker_ran,
@@ -347,11 +354,11 @@ def up(settings: Settings) -> int:
     supervisor: Supervisor | None = None
     try:
         # before anything is made; in a directory that is in use `OnlyOne` knows better why a port is taken
-        listening = None if settings.run_directory.exists() else listen(settings.listen)
+        listening = None if settings.run_directory.exists() or is_in_use(settings) else listen(settings.listen)
         prepare_directories(settings)
         log.configure(settings.log_level, process="up", directory=settings.log_directory, style=settings.log_format)
         log.rotate(settings.log_directory)
-        lock = OnlyOne(settings).descriptor
+        lock = OnlyOne(settings)
         supervisor = Supervisor(settings, listening or listen(settings.listen), lock, claim(settings))
         _prepare(supervisor)
         if not supervisor.stop_signals:
@@ -384,7 +391,7 @@ def _take_over(settings: Settings, left: handover.Left) -> int:
     log.configure(settings.log_level, process="up", directory=settings.log_directory, style=settings.log_format)
     listening, claimed = (socket.socket(fileno=descriptor) for descriptor in (left.listening, left.claim))
     listening.setblocking(False)  # Python takes it for blocking, and would make it so for everybody
-    supervisor = Supervisor(settings, listening, left.lock, claimed)
+    supervisor = Supervisor(settings, listening, OnlyOne(settings, (left.directory, left.lock)), claimed)
     supervisor.worker_ran = left.worker_ran
     for part in left.parts:
         supervisor.add(handover.child_of(part))

@@ -39,6 +39,7 @@ from opencph.iam import audit
 from opencph.jobs import JobKind
 from opencph.jobs.engine import Worker
 from opencph.jobs.retention import delete_finished
+from opencph.log import trouble as log_file_trouble
 from opencph.metrics.exchange import answering
 from opencph.metrics.families import JOB_LANES_BUSY
 from opencph.runtimes import Runtime, RuntimeFaultError
@@ -172,6 +173,9 @@ async def _warm(runtime: Runtime, stop: asyncio.Event) -> None:
 def _heartbeat(fleet: Fleet, process_id: str) -> None:
     if not processes.heartbeat(fleet.database, process_id):
         processes.register(fleet.database, "worker", process_id=process_id)
+    if trouble := log_file_trouble():
+        with fleet.database.write() as tx:
+            findings.report(tx, "log", trouble)
 
 
 def _retention(fleet: Fleet) -> None:

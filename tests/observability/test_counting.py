@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import shutil
 import socket
 import tempfile
 import threading
@@ -12,7 +14,7 @@ import msgspec
 import pytest
 
 from observability.looking import parsed
-from opencph.api.metrics import RequestNumbers, is_scraper, make_scrape_token
+from opencph.api.metrics import TOKEN_FILE, RequestNumbers, is_scraper, make_scrape_token
 from opencph.metrics import QUICK_SECONDS, Counter, Histogram, every_family, exchange, exposition, families
 from opencph.settings import Settings
 
@@ -120,6 +122,44 @@ def test_a_scrape_asks_every_process_removes_the_sockets_of_dead_ones_and_counts
     assert found.silent == 1
     assert names == ["gateway", "worker"], "the socket of the dead api is gone"
     assert sorted(path.name for path in run_directory.iterdir()) == ["metrics-gateway-2.sock"], "a process takes its own away"
+
+
+def test_a_socket_that_is_taken_away_is_made_anew_and_another_ones_is_left_alone(
+    run_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "LOOK_SECONDS", 0.01)
+
+    async def look() -> None:
+        async with exchange.answering("worker", run_directory):
+            (path,) = run_directory.iterdir()
+            for harm in (path.unlink, lambda: shutil.rmtree(run_directory), lambda: path.rename(path.with_name("elsewhere"))):
+                harm()
+                for _look in range(1000):
+                    if [one.process for one in (await exchange.gather(run_directory, "api")).snapshots] == ["api", "worker"]:
+                        break
+                    await asyncio.sleep(0.02)
+                else:
+                    pytest.fail("the socket is not made anew")
+                assert path.stat().st_mode & 0o777 == 0o600
+
+    asyncio.run(look())
+    assert [path.name for path in run_directory.iterdir()] == ["elsewhere"]
+
+
+@pytest.mark.parametrize("what", ["fifo", "directory", "device"])
+def test_a_scrape_token_that_is_no_file_lets_nobody_in_and_nobody_wait(run_directory: Path, what: str) -> None:
+    settings, token = Settings(data=run_directory), run_directory / TOKEN_FILE
+    if what == "fifo":
+        os.mkfifo(token)
+    elif what == "directory":
+        token.mkdir()
+    else:
+        token.symlink_to("/dev/zero")
+    answers: list[bool] = []
+    asking = threading.Thread(target=lambda: answers.append(is_scraper(settings, {b"authorization": b"Bearer x"})), daemon=True)
+    asking.start()
+    asking.join(10)
+    assert answers == [False]
 
 
 def test_the_socket_is_for_the_own_user_and_works_in_a_deep_directory(run_directory: Path) -> None:

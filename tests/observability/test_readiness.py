@@ -127,12 +127,17 @@ def test_a_locked_database_stops_no_probe_and_is_counted_when_it_turns_somebody_
     try:
         wait(
             lambda: (
-                missing(cph) in ([], ["worker"], ["worker", "gateway"])
+                missing(cph) in ([], ["worker"], ["worker", "gateway"], ["database", "worker", "gateway"])
                 and total(scrape(cph), "opencph_database_errors_total", kind="busy") > 0
             ),
             lambda: scrape(cph).get("opencph_database_errors_total"),
         )
-        until(cph, ["worker", "gateway"])  # they cannot say that they are alive, and nothing could be written for them
+        told = ["database", "worker", "gateway"]  # they cannot say that they are alive
+        until(cph, told)
+        assert "another process has locked it" in ready(cph)[1]["reason"]
+        for _look in range(8):  # more than one trial of writing ends meanwhile
+            assert missing(cph) == told
+            time.sleep(FRESH_SECONDS)
     finally:
         blocker.execute("ROLLBACK")
         blocker.close()

@@ -20,8 +20,12 @@ FRESH_SECONDS = 1.0
 LOOK_SECONDS = 2.0
 #: A trial of writing, made when parts are missing, keeps a look for so long.
 TRIAL_SECONDS = 0.5
+#: A trial that waits so long for its turn to write will not get it soon.
+TURN_SECONDS = 2.0
 #: A gateway may be behind the database for so long: it is applying what changed.
 BEHIND_SECONDS = 5.0
+
+_LOCKED = "the database cannot be written: another process has locked it"
 
 _logger = structlog.get_logger("opencph.api.health")
 
@@ -51,6 +55,8 @@ class Readiness:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="opencph-ready")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="opencph-trial")
         self._writing: Future[None] | None = None
+        self._asked = 0.0
+        self._cause = ""  # why the last trial of writing failed
         self._found = ShowReadinessResponse("ok")
         self._when = float("-inf")
         self._looking: asyncio.Future[ShowReadinessResponse] | None = None
@@ -97,25 +103,26 @@ class Readiness:
             lacks["gateway"] = f"no gateway {silent}"
         elif self._is_behind(max(gateway.applied_revision for gateway in gateways), revision):
             lacks["gateway"] = f"the gateway has not served the newest addresses for {BEHIND_SECONDS:g} s"
-        if lacks and (why := self._cannot_write()):
+        if not lacks:
+            self._cause, self._writing = "", None  # old news, should something be missing again
+        elif why := self._cannot_write():
             lacks = {"database": why} | lacks
         return _lacking(**lacks) if lacks else ShowReadinessResponse("ok")
 
     def _cannot_write(self) -> str:
         """Why nobody can say that he lives, in words for everybody: "" when the database can be written, or that is not known yet.
 
-        Who waits for his turn to write is asked by the next look.
+        Who waits for his turn to write is asked by the next look; till he has had it, what was found before holds.
         """
         if self._writing is None:
-            self._writing = self._writer.submit(processes.try_writing, self._database)
+            self._writing, self._asked = self._writer.submit(processes.try_writing, self._database), time.monotonic()
         wait([self._writing], TRIAL_SECONDS)
-        if not self._writing.done():
-            return ""
-        error, self._writing = self._writing.exception(), None
-        if isinstance(error, StoreFullError):
-            return f"the database cannot be written: {error}"
-        known = not isinstance(error, StoreBusyError)
-        return "the database cannot be written" if known and isinstance(error, StoreError) else ""
+        if self._writing.done():
+            self._cause = _why_not_written(self._writing.exception())
+            self._writing = None
+        elif time.monotonic() - self._asked >= TURN_SECONDS:
+            self._cause = self._cause or _LOCKED
+        return self._cause
 
     def _is_behind(self, served: int, revision: int) -> bool:
         """Whether a revision that was there BEHIND_SECONDS ago is not served yet. One that always gets there is in time."""
@@ -124,6 +131,14 @@ class Readiness:
             self._behind = None if served >= revision else (now, revision)
             return False
         return now - self._behind[0] >= BEHIND_SECONDS
+
+
+def _why_not_written(error: BaseException | None) -> str:
+    if isinstance(error, StoreFullError):
+        return f"the database cannot be written: {error}"
+    if isinstance(error, StoreBusyError):
+        return _LOCKED
+    return "the database cannot be written" if isinstance(error, StoreError) else ""
 
 
 def _lacking(**parts: str) -> ShowReadinessResponse:

@@ -16,7 +16,7 @@ from opencph.store.tables import findings
 SAME_MS = 3600 * 1000
 DAY_MS = 24 * 3600 * 1000
 
-What = Literal["phones_down", "data_lost", "set_aside", "removed", "contradiction", "away"]
+What = Literal["phones_down", "data_lost", "set_aside", "removed", "contradiction", "away", "log"]
 
 log = structlog.get_logger("opencph.findings")
 

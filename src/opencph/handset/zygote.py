@@ -69,6 +69,7 @@ class _Zygote:
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         host.watch_deletion(self._run, lambda: None)
+        os.write(wake_write, b"\0")  # it may be gone already
         poll = select.poll()
         poll.register(wake_read, select.POLLIN)
         poll.register(self._listener, select.POLLIN)
@@ -78,7 +79,7 @@ class _Zygote:
                 with suppress(BlockingIOError):
                     os.read(wake_read, 4096)
                 self._reap()
-                if not (self._run / control.ZYGOTE_LOCK).exists():
+                if not self._is_the_one():
                     return
             if self._listener.fileno() in ready:
                 connection, _ = self._listener.accept()
@@ -93,6 +94,13 @@ class _Zygote:
                     del self._asking[fd]
                     connection.close()
         (self._run / control.ZYGOTE_SOCKET).unlink(missing_ok=True)
+
+    def _is_the_one(self) -> bool:
+        """Whether the lock is where others look for it; without it nobody finds us, and another may be there."""
+        try:
+            return os.path.samestat((self._run / control.ZYGOTE_LOCK).stat(), os.fstat(self._lock))
+        except OSError:
+            return False
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if number == signal.SIGTERM:

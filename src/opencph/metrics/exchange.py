@@ -19,12 +19,15 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from opencph import log
 from opencph.metrics import Labels, Value, every_family
-from opencph.metrics.families import PROCESS_CPU, PROCESS_FDS, PROCESS_MEMORY, PROCESS_START
+from opencph.metrics.families import LOG_LOST, PROCESS_CPU, PROCESS_FDS, PROCESS_MEMORY, PROCESS_START
 
 ANSWER_SECONDS = 1.0
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 SOCKET_PATH_BYTES_MAX = 107
+#: How often a process looks whether its socket is still there.
+LOOK_SECONDS = 2.0
 _NAME = re.compile(r"metrics-([a-z]+)-([0-9]+)\.sock")
 _CREDENTIALS = struct.Struct("3i")
 
@@ -84,43 +87,91 @@ PROCESS_CPU.read_from(lambda: {(): _cpu_seconds()})
 PROCESS_START.read_from(lambda: {(): _start_seconds()})
 PROCESS_MEMORY.read_from(lambda: {(): _resident_bytes()})
 PROCESS_FDS.read_from(lambda: {(): _open_fds()})
+LOG_LOST.read_from(lambda: {(): log.lost_lines()})
 
 
 @asynccontextmanager
 async def answering(process: str, run_directory: Path) -> AsyncIterator[None]:
-    """Answer who asks for this process' numbers, while the block lasts. Without a socket the process works all the same."""
-    path = run_directory / f"metrics-{process}-{os.getpid()}.sock"
+    """Answer who asks for this process' numbers, while the block lasts. Without a socket the process works all the same.
 
-    async def converse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    A socket that somebody takes away, with its directory too, is made anew.
+    """
+    answers = _Answers(process, run_directory)
+    await answers.listen()
+    keeping = asyncio.create_task(answers.keep(), name="numbers")
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        answers.close()
+
+
+class _Answers:
+    """The socket that one process answers on."""
+
+    def __init__(self, process: str, run_directory: Path) -> None:
+        self._process = process
+        self._path = run_directory / f"metrics-{process}-{os.getpid()}.sock"
+        self._server: asyncio.Server | None = None
+        self._made: os.stat_result | None = None
+        self._failed = False
+
+    async def listen(self) -> None:
+        """Begin to answer. That it cannot be done is logged, once."""
+        try:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            directory = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._path.unlink(missing_ok=True)  # of a dead process with our pid
+                listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+                try:
+                    listening.bind(_reachable(self._path, directory))
+                    self._path.chmod(0o600)
+                    self._made = self._path.stat()
+                    self._server = await asyncio.start_unix_server(self._converse, sock=listening)
+                except OSError:
+                    listening.close()
+                    raise
+            finally:
+                os.close(directory)
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                _logger.warning("the numbers of this process cannot be asked for", socket=str(self._path), error=str(error))
+            self._failed = True
+
+    async def keep(self) -> None:
+        """Begin anew whenever the socket is gone."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not self._is_there():
+                self.close()
+                await self.listen()
+
+    def _is_there(self) -> bool:
+        try:
+            return self._made is not None and os.path.samestat(self._made, self._path.stat())
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Answer nobody any more."""
+        if self._server is not None:
+            self._server.close()
+        if self._is_there():
+            with suppress(OSError):
+                self._path.unlink()
+        self._server = self._made = None
+
+    async def _converse(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if _is_ours(writer.get_extra_info("socket")):
-                writer.write(_encode(snapshot(process)))
+                writer.write(_encode(snapshot(self._process)))
                 await asyncio.wait_for(writer.drain(), ANSWER_SECONDS)
         except (ConnectionError, TimeoutError, OSError):
             pass  # who asked has gone
         finally:
             writer.close()
-
-    server: asyncio.Server | None = None
-    run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory = os.open(run_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        path.unlink(missing_ok=True)  # of a dead process with our pid
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        listening.bind(_reachable(path, directory))
-        path.chmod(0o600)
-        server = await asyncio.start_unix_server(converse, sock=listening)
-    except OSError as error:
-        _logger.warning("the numbers of this process cannot be asked for", socket=str(path), error=str(error))
-    finally:
-        os.close(directory)
-    try:
-        yield
-    finally:
-        if server is not None:
-            server.close()
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
 
 
 def _reachable(path: Path, directory: int) -> str:

@@ -82,6 +82,7 @@ STORE_ERRORS = Counter(
     ("kind",),
     by=_EVERY,
 )
+LOG_LOST = Counter("opencph_log_lines_lost_total", "Lines that the log file could not take.", by=_EVERY)
 PROCESS_START = Gauge("opencph_process_start_time_seconds", "When the process started, in seconds since the epoch.", by=_EVERY)
 PROCESS_MEMORY = Gauge(
     "opencph_process_resident_memory_bytes", "Memory that the process holds (RSS), shared pages included.", by=_EVERY

@@ -12,6 +12,9 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+import structlog
 
 from opencph.handset import control
 from opencph.handset.host import lock_holder
@@ -22,6 +25,8 @@ ZYGOTE_SECONDS = 20.0
 KIND_SECONDS = 6.0  # a host may need 5 s to power its phones off
 KILL_SECONDS = 5.0
 LOG_FILE = "handset.log"
+
+_logger = structlog.get_logger("opencph.runtimes.builtin")
 
 #: What phones may know of our environment: nothing secret, nothing of settings.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
@@ -34,12 +39,12 @@ def start_zygote(data: Path) -> None:
     """
     run, logs = data / "run", data / "logs"
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"MALLOC_ARENA_MAX": "1"}
+    before = 0
+    with suppress(OSError):
+        before = (logs / LOG_FILE).stat().st_size
     try:
-        for directory in (run, logs):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (logs / LOG_FILE).open("ab") as log:
-            (logs / LOG_FILE).chmod(0o600)
-            before = log.tell()
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _log_of_phones(logs) as log:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-P", "-m", "opencph.handset.zygote", str(run)],
                 stdin=subprocess.DEVNULL,
@@ -65,11 +70,25 @@ def start_zygote(data: Path) -> None:
     with suppress(OSError):
         control.connect(run / control.ZYGOTE_SOCKET).close()
         return  # another one was faster
-    with (logs / LOG_FILE).open("rb") as log:
+    lines: list[str] = []
+    with suppress(OSError), (logs / LOG_FILE).open("rb") as log:
         log.seek(before)
         lines = log.read()[-4096:].decode(errors="replace").strip().splitlines()
     cause = lines[-1] if lines else f"it said nothing for {ZYGOTE_SECONDS:.0f} s"
     raise RuntimeFaultError(f"the process that makes phones did not start: {cause}")
+
+
+def _log_of_phones(logs: Path) -> BinaryIO:
+    """What the zygote and its hosts write to: their log, or else our stderr. Phones do not wait for a log."""
+    try:
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(logs / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        with suppress(OSError):
+            os.fchmod(descriptor, 0o600)
+    except OSError as error:
+        _logger.warning("the phones' log cannot be opened; their lines go to stderr", file=LOG_FILE, cause=cause_of(error))
+        descriptor = os.dup(2)
+    return os.fdopen(descriptor, "ab", buffering=0)
 
 
 async def wait_until_ended(pid: int, seconds: float) -> bool:
