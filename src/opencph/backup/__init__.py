@@ -7,8 +7,8 @@ A backup is a tar in zstd, which any `tar --zstd` lists and unpacks. Its members
     files/...                    below the data directory: credentials, keys, images, shared storage, objects, phones
     manifest.json                counts and checksums of the parts: `Manifest`; without it the backup is not whole
 
-`archive` knows the file, `headers` and `members` what is one in it, `rows` the database; `trees` reads directories, `planting` makes
-them again where `places` allows it; `making` and `restoring` put them together.
+`archive` knows the file, `headers` and `members` what is one in it, `rows` the database; `trees` reads directories, `planting`
+makes them again where `places` allows it; `making` and `restoring` put them together.
 """
 
 from __future__ import annotations
