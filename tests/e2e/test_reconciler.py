@@ -202,6 +202,23 @@ def test_phones_that_went_down_are_found_told_and_brought_back_with_their_data(
     play(handsets, act)
 
 
+@pytest.mark.parametrize("command", ["reboot -p", "svc power shutdown"])
+def test_a_phone_that_was_powered_off_from_inside_is_brought_up_again(handsets: World, command: str) -> None:
+    """Its power is the API's: stopped phones are those that a stop job stopped."""
+
+    async def act(on: Scene) -> None:
+        first, *others = on.world.phones(on.server_id)
+        async with await connect(first.ip) as phone:
+            assert (await phone.shell(command)).code == 0
+        await on.down(1)
+        await on.back()
+        assert await on.kept() == [phone.phone_id.encode() for phone in (first, *others)]
+        assert int(on.boots_of(first.phone_id)) == int(on.boots[first.phone_id]) + 1
+        assert {phone.phone_id: on.boots_of(phone.phone_id) for phone in others}.items() <= on.boots.items()
+
+    play(handsets, act)
+
+
 def test_a_phone_whose_directory_was_removed_starts_anew_and_that_is_told(handsets: World) -> None:
     async def act(on: Scene) -> None:
         first, *others = on.world.phones(on.server_id)

@@ -194,7 +194,9 @@ def test_keys_are_the_roots_of_a_phone_that_has_one(home: Path) -> None:
         (home / "keys").write_bytes(b"key of root")
         pair("push", str(home / "keys"), "/data/misc/adb/adb_keys")
         need_sandbox()
-        assert pair.text("shell", "cat /data/misc/adb/adb_keys && rm -r /data/misc && ln -s /data/local /data/misc") == "key of root"
+        assert (
+            pair.text("shell", "cat /data/misc/adb/adb_keys && rm -r /data/misc && ln -s /data/local /data/misc") == "key of root"
+        )
         pair("unroot")
         pair.adb.run("disconnect", pair.handset.serial, check=False)
         pair.connect()

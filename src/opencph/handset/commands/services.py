@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from opencph.handset import apps
-from opencph.handset.commands import Context, battery
+from opencph.handset.commands import Context, battery, idling
 from opencph.handset.commands import settings as stored
 from opencph.handset.commands.options import FAILED, Given, Refusal, shown
+from opencph.handset.commands.service_names import INTERFACES, NOT_FOUND, SAME, running
 from opencph.handset.commands.table import TABLE, entry, refuse
 
-__all__ = ["battery"]
+__all__ = ["battery", "idling"]
 
-SAME = {"package": "pm", "activity": "am", "window": "wm", "settings": "settings", "input": "input"}  # services that are commands
-NOT_FOUND = 20  # the exit code of `cmd` for a service that is not there
 NO_RADIO = "a handset has no radio: switching changes the setting (wifi_on, mobile_data, bluetooth_on), and nothing else"
 SETTINGS = {"wifi": "wifi_on", "data": "mobile_data", "bluetooth": "bluetooth_on", "nfc": "nfc_on"}  # of the radios
 
@@ -19,7 +20,8 @@ SETTINGS = {"wifi": "wifi_on", "data": "mobile_data", "bluetooth": "bluetooth_on
 @entry(
     "cmd",
     None,
-    does="SERVICE ARGUMENTS, or -l for the services; package, activity, window, settings, input are pm, am, wm, settings, input",
+    does="SERVICE ARGUMENTS, or -l for the services; package, activity, window, settings, input, input_method, media_session and "
+    "device_config are pm, am, wm, settings, input, ime, media and device_config",
 )
 async def cmd(context: Context, given: Given) -> int:
     """A service by name."""
@@ -29,13 +31,15 @@ async def cmd(context: Context, given: Given) -> int:
             "cmd: No service specified; use -l to list all running services. -w to start and wait for the service.", NOT_FOUND
         )
     name, *rest = words
-    subs = sorted(sub for sub in TABLE["cmd"] if sub)
     if name == "-l":
-        context.out("Currently running services:\n" + "\n".join(f"  {one}" for one in sorted([*SAME, *subs])))
+        context.out(running())
         return 0
     if name in SAME:
         return await context.call(SAME[name], *rest)
-    if name not in subs:
+    if name in INTERFACES and name not in TABLE["cmd"]:
+        context.error("No shell command implementation.")  # as Binder answers for a service that has none
+        return 0
+    if not name or name not in TABLE["cmd"]:
         raise Refusal(f"cmd: Can't find service: {shown(name)}", NOT_FOUND)
     one = TABLE["cmd"][name]
     return await one.run(context, one.spec.parse(one.name, rest))
@@ -155,6 +159,75 @@ async def appops(context: Context, given: Given) -> int:
     return 0
 
 
+@entry("appops", None, does="what `cmd appops` says")
+async def appops_command(context: Context, given: Given) -> int:
+    """The same."""
+    return await context.call("cmd", "appops", *given.words)
+
+
+@entry(
+    "cmd display",
+    None,
+    does="set-brightness 0 to 1 (the setting screen_brightness); reset-brightness-configuration and logging have no effect",
+)
+async def display(context: Context, given: Given) -> int:
+    """The picture is never darker for it."""
+    match given.words:
+        case ["set-brightness", text] if re.fullmatch(r"[01](\.[0-9]{1,9})?|\.[0-9]{1,9}", text) and float(text) <= 1:
+            stored.put(context.phone, "system", "screen_brightness", str(round(float(text) * 255)))
+        case ["set-brightness", *_]:
+            raise Refusal("Error: brightness should be a number between 0 and 1", 1)
+        case [
+            "reset-brightness-configuration"
+            | "ab-logging-enable"
+            | "ab-logging-disable"
+            | "dwb-logging-enable"
+            | "dwb-logging-disable"
+        ]:
+            pass
+        case _:
+            return _help(context, "Display manager", "set-brightness BRIGHTNESS | reset-brightness-configuration")
+    return 0
+
+
+@entry(
+    "device_config",
+    None,
+    does="get|delete NAMESPACE KEY, put NAMESPACE KEY VALUE [default], list [NAMESPACE]: kept; nothing reads it",
+)
+async def device_config(context: Context, given: Given) -> int:
+    """Flags of Android's parts, which a handset has not."""
+    kept = context.phone.running_state.settings.get("config", {})
+    match given.words:
+        case ["get", space, key]:
+            context.out(kept.get(f"{space}/{key}", "null"))
+        case ["put", space, key, value, *rest] if rest in ([], ["default"]) and "/" not in space:
+            stored.put(context.phone, "config", f"{space}/{key}", value)
+        case ["delete", space, key]:
+            gone = stored.delete(context.phone, "config", f"{space}/{key}")
+            context.out(f"{'Successfully deleted' if gone else 'Failed to delete'} {shown(key)} from {shown(space)}")
+        case ["list", space]:
+            for name, value in sorted(kept.items()):
+                if name.startswith(f"{space}/"):
+                    context.out(f"{name.removeprefix(f'{space}/')}={value}")
+        case ["list"]:
+            for name, value in sorted(kept.items()):
+                context.out(f"{name}={value}")
+        case ["reset", "untrusted_defaults" | "untrusted_clear" | "trusted_defaults", *space]:
+            for name in [name for name in kept if not space or name.startswith(f"{space[0]}/")]:
+                stored.delete(context.phone, "config", name)
+        case _:
+            return _help(context, "Device Config (device_config)", "get | put | delete | list | reset")
+    return 0
+
+
+refuse("getevent", "a handset has no /dev/input: `input` is how fingers and keys come")
+refuse("sendevent", "a handset has no /dev/input: `input tap|swipe|keyevent` sends events")
+refuse("locksettings", "a handset's lock has no pattern, PIN or password")
+refuse("bmgr", "a handset backs nothing up: the API's export and restore are for that")
+refuse("dpm", "a handset has no device owner: no app runs on it")
+
+
 @entry("cmd overlay", None, does="list: there are none")
 async def overlay(context: Context, given: Given) -> int:
     """A handset has no themes."""
@@ -168,7 +241,8 @@ async def overlay(context: Context, given: Given) -> int:
 
 
 @entry(
-    "cmd clipboard|phone|jobscheduler|deviceidle|netpolicy|shortcut|role|font|media_session|bluetooth_manager|webviewupdate",
+    "cmd clipboard|phone|jobscheduler|netpolicy|shortcut|role|font|bluetooth_manager|webviewupdate|lock_settings|backup|"
+    "device_policy|procstats|netstats|usagestats",
     None,
     does="refused: Android has these services, a handset has not",
 )
@@ -180,7 +254,7 @@ async def absent(context: Context, _: Given) -> int:
 _STAY = {"true": "7", "false": "0", "usb": "2", "ac": "1", "wireless": "4"}
 
 
-@entry("svc power", None, does="reboot [REASON], shutdown, stayon true|false|usb|ac|wireless (the setting)")
+@entry("svc power", None, does="reboot [REASON], shutdown (as `reboot -p`), stayon true|false|usb|ac|wireless (the setting)")
 async def svc_power(context: Context, given: Given) -> int:
     """The phone's power."""
     match given.words:

@@ -121,7 +121,7 @@ def _mount_of(context: Context, word: str, table: list[Mount]) -> Mount | None:
     return max(inside, key=lambda one: len(one.path)) if inside else next(one for one in table if one.path == "/system")
 
 
-@entry("id", "-u -g -G -n -r -Z", does="who the shell is", bundled=True)
+@entry("id", "-u -g -G -n -r -Z", does="who the shell is", bundled=True, refused={"-Z": "SELinux disabled"})
 async def id_(context: Context, given: Given) -> int:
     """uid, gid and groups."""
     number, name = (0, "root") if context.phone.adb_root else (2000, "shell")
@@ -130,8 +130,6 @@ async def id_(context: Context, given: Given) -> int:
         if given.words[0] not in users:
             raise Refusal(f"id: bad user '{shown(given.words[0])}'", 1)
         number, name = users[given.words[0]]
-    if given.has("-Z"):
-        raise Refusal("id: -Z: SELinux disabled", 1)
     if given.has("-u", "-g", "-G"):
         context.out(name if given.has("-n") else str(number))
     elif given.has("-n", "-r"):
@@ -172,7 +170,9 @@ async def uname(context: Context, given: Given) -> int:
     return 0
 
 
-@entry("reboot", "-p", does="[-p] [REASON]: restart the phone; -p powers it off", bundled=True)
+@entry(
+    "reboot", "-p", does="[-p] [REASON]: restart the phone; -p powers it off (one of a server then comes up again)", bundled=True
+)
 async def reboot(context: Context, given: Given) -> int:
     """When the answer is out."""
     phone = context.phone
