@@ -41,7 +41,7 @@ def table() -> str:
     preload()
     lines = ["| command | options | what it does |", "|---|---|---|"]
     for words, options, one in _rows():
-        does = one.does if not one.refused else f"refused: {one.does}"
+        does = one.said if not one.refused else f"refused: {one.does}"
         lines.append(f"| `{words}` | {f'`{_cell(options)}`' if options else ''} | {_cell(does)} |")
     return "\n".join(lines) + "\n"
 

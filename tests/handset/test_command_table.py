@@ -137,3 +137,39 @@ def test_the_table_in_the_docs_is_what_there_is() -> None:
         [sys.executable, "docs/handset_commands.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+VALUES = {
+    "--user": "0", "-b": "main", "--buffer": "main", "-f": "/sdcard/log.txt", "--file": "/sdcard/log.txt", "-v": "brief",
+    "--format": "brief", "-G": "64K", "--buffer-size": "64K", "-k": "PID", "-o": "PID", "-O": "PID", "-d": "0", "--adj": "same",
+}  # fmt: skip
+NEEDED = {"-r": ["-f", "/sdcard/log.txt"], "--rotate-kbytes": ["-f", "/sdcard/log.txt"]}
+NOT_DONE = re.compile(rb"Unknown option|Missing argument|Argument expected|refused|is not there on|a handset (has|takes|writes) no")
+
+
+def test_every_option_that_is_listed_is_taken_and_every_refused_one_says_why(home: Path) -> None:
+    async def main() -> None:
+        preload()
+        async with running(home / "p") as phone:
+            phone.files.ensure()
+            tried = 0
+            for call in _calls():
+                command = {"pm": "package", "am": "activity"}.get(call[0], call[0])
+                key = ("package-list", call[2]) if call[:2] == ["pm", "list"] and len(call) > 2 else (command, *call[1:2])
+                entry = TABLE[key[0]].get(key[1] if len(key) > 1 else "")
+                if entry is None or entry.refused:
+                    continue
+                for option in str(entry.spec).split():
+                    name = option.removesuffix("=")
+                    words = [name, *([VALUES.get(name, "1")] if option.endswith("=") else [])]
+                    words += {"logcat": ["-d"], "dumpsys": ["battery"]}.get(call[0], [])
+                    words += NEEDED.get(name, []) if call == ["logcat"] else []
+                    printed = await _answer(phone, *call, *words)
+                    assert NOT_DONE.search(printed) is None, (call, words, printed)
+                    tried += 1
+                for name in entry.spec.refused:
+                    words = [name, *(["1"] if name in entry.spec.values else [])]
+                    assert entry.spec.refused[name].encode() in await _answer(phone, *call, *words), (call, words)
+            assert tried > 200
+
+    asyncio.run(main())

@@ -177,3 +177,97 @@ def test_a_buffer_without_lines_has_no_beginning(phone: Pair) -> None:
     assert _said(phone, "logcat -d -s Nobody") == "--------- beginning of main\n"
     _said(phone, "logcat -c")
     assert _said(phone, "logcat -d") == ""
+
+
+def test_ps_takes_the_options_that_it_lists(phone: Pair) -> None:
+    _said(phone, "sleep 60 & sleep 61 & ps -A -o PID,NAME >/sdcard/ps; kill %1 %2")
+    for line in (
+        "ps -A -k -PID -o PID",
+        "ps -A -Z",
+        "ps -A -n",
+        "ps -A -O STIME",
+        "ps -g shell -o PID",
+        "ps -G 2000 -o PID",
+        "ps -A -s 1",
+    ):
+        _said(phone, f"{line} >/sdcard/out")
+    numbers = [int(word) for word in _said(phone, "sleep 9 & sleep 9 & ps -A -k -PID -o PID=; kill %1 %2").split()]
+    assert len(numbers) > 2 and numbers == sorted(numbers, reverse=True)
+    assert _said(phone, "ps -A -Z").split()[:2] == ["LABEL", "USER"]
+    assert "2000" in _said(phone, "true; ps -A -n")
+    assert _said(phone, "true; ps -o PID= 1").split() == ["1"]
+    named = _said(phone, "true; ps -o NAME= ps").split()
+    assert named and set(named) == {"ps"}
+    assert "bad -k 'nope'" in _said(phone, "ps -k nope", 1)
+
+
+def test_services_are_one_list_and_each_can_be_asked(phone: Pair) -> None:
+    listed = [line.strip() for line in _said(phone, "dumpsys -l").splitlines()[1:]]
+    assert [line.strip() for line in _said(phone, "cmd -l").splitlines()[1:]] == listed
+    rows = _said(phone, "service list").splitlines()
+    assert rows[0] == f"Found {len(listed)} services:"
+    assert sorted(row.split("\t")[1].partition(":")[0] for row in rows[1:]) == sorted(listed)
+    for name in listed:
+        for line in (f"cmd {name} nothing-like-this", f"dumpsys {name}", f"service check {name}"):
+            done = phone("shell", line, check=False)
+            assert b"find service" not in done.stdout + done.stderr and b"not found" not in done.stdout, line
+    assert "No shell command implementation." in _said(phone, "cmd diskstats x")
+    assert "Can't find service: procstats" in _said(phone, "dumpsys procstats"), "0, as Android's"
+    assert "Can't find service: jobscheduler" in _said(phone, "cmd jobscheduler x", 20)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("package packages", "Package [com.android.settings]"),
+        ("package f", "  android.hardware.touchscreen"),
+        ("package permissions", "Permission [android.permission.CAMERA]:"),
+        ("package -h", "Package manager dump options:"),
+        ("package check-permission android.permission.CAMERA com.none", "-1"),
+        ("activity -h", "Activity manager dump options:"),
+        ("activity oom", "  OOM levels:"),
+        ("activity lru", "ACTIVITY MANAGER LRU PROCESSES (dumpsys activity lru)"),
+        ("activity settings", "ACTIVITY MANAGER SETTINGS (dumpsys activity settings)"),
+        ("activity lastanr", "<no ANR has occurred since boot>"),
+        ("activity -p com.dumped.app activities", "u0 com.dumped.app/.Main"),
+        ("window -h", "Window manager dump options:"),
+        ("batterystats", "  Estimated power use (mAh):"),
+        ("batterystats --reset", "Battery stats reset."),
+        ("audio", "- STREAM_MUSIC:"),
+        ("deviceidle", "mState=ACTIVE mLightState=ACTIVE"),
+        ("deviceidle get deep", "ACTIVE"),
+    ],
+)
+def test_dumpsys_knows_its_sections(phone: Pair, tmp_path: Path, line: str, said: str) -> None:
+    if "com.dumped.app" in line:
+        (tmp_path / "a.apk").write_bytes(apk("com.dumped.app"))
+        phone("install", str(tmp_path / "a.apk"))
+        _said(phone, "am start com.dumped.app; am start -a android.settings.SETTINGS")
+        assert "u0 com.android.settings" not in _said(phone, f"dumpsys {line}").partition("mResumedActivity")[0]
+        assert "(nothing)" in _said(phone, "dumpsys activity -p com.none.app activities")
+    printed = _said(phone, f"dumpsys {line}")
+    assert said in printed
+    if line.endswith("-h"):
+        assert len(printed.splitlines()) < 30, "help, not everything"
+
+
+def test_small_tools_answer_or_say_why_not(phone: Pair) -> None:
+    _said(phone, "media volume --stream 3 --set 5")
+    assert "volume is 5 in range [0..15]" in _said(phone, "media volume --stream 3 --get")
+    assert "streamVolume:5" in _said(phone, "dumpsys audio") and _said(phone, "settings get system volume_music") == "5\n"
+    _said(phone, "media dispatch play; cmd media_session volume --adj raise")
+    assert _said(phone, "settings get system volume_music") == "6\n"
+    assert "unknown dispatch code 'nope'" in _said(phone, "media dispatch nope", 255)
+    _said(phone, "device_config put activity_manager max_phantom_processes 64")
+    assert _said(phone, "device_config get activity_manager max_phantom_processes") == "64\n"
+    assert _said(phone, "cmd device_config list activity_manager") == "max_phantom_processes=64\n"
+    assert "Successfully deleted" in _said(phone, "device_config delete activity_manager max_phantom_processes")
+    assert _said(phone, "device_config get activity_manager max_phantom_processes") == "null\n"
+    _said(phone, "cmd display set-brightness 0.5")
+    assert _said(phone, "settings get system screen_brightness") == "128\n"
+    assert "No UID for com.none.app" in _said(phone, "appops get com.none.app", 255)
+    assert _said(phone, "cmd deviceidle whitelist +com.android.settings") == "Added: com.android.settings\n"
+    assert "user,com.android.settings,1000" in _said(phone, "dumpsys deviceidle whitelist")
+    assert "not enabled" in _said(phone, "cmd deviceidle force-idle", 255)
+    for name in ("getevent", "sendevent", "locksettings", "bmgr", "dpm"):
+        assert f"{name}: a handset" in _said(phone, name, 1)

@@ -357,7 +357,7 @@ class Files:
                     os.close(fd)
 
     def create(self, place: Place, append: bool = False) -> tuple[int, int]:
-        """Open a regular file for writing, emptied: (descriptor, size it had; -1 when it is new). Raises OSError."""
+        """Open a regular file for writing, emptied or at its end: (descriptor, size it had; -1 when it is new). Raises OSError."""
         self.writable(place)
         flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_APPEND if append else 0)
         try:

@@ -42,6 +42,12 @@ PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
 CODE = re.compile(r"INSTALL_[A-Z_]{1,64}")
 ICON, ICON_BYTES = ".icon.rgba", 96 * 96 * 4  # pixels, so that nothing has to be parsed to draw them
 FIRST_UID = 10100  # of installed apps, as Android counts them
+FEATURES = (
+    "android.hardware.faketouch",
+    "android.hardware.screen.landscape",
+    "android.hardware.screen.portrait",
+    "android.hardware.touchscreen",
+)  # what a handset has: a screen that is touched, both ways up
 USER_DATA = ("/data/data", "/data/user_de/0")
 
 

@@ -94,8 +94,9 @@ _MODULES: dict[str, str] = {
     "processes": "ps pidof uptime",
     "props": "getprop setprop watchprops",
     "screen": "screencap screenrecord wm",
-    "services": "cmd svc",
+    "services": "appops bmgr cmd device_config dpm getevent locksettings sendevent svc",
     "settings": "settings",
+    "sound": "media",
     "system": "df id reboot uname whoami",
 }
 COMMANDS: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names.split()}

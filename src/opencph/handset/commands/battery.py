@@ -31,13 +31,14 @@ _NAMES = "|".join(_SET)
 USAGE = f"Battery service (battery) commands:\n  help\n  set [-f] [{_NAMES}] VALUE\n  get [{_NAMES}]\n  unplug [-f]\n  reset [-f]"
 
 
-def _value(phone: Phone, name: str) -> int:
+def value(phone: Phone, name: str) -> int:
+    """One of its facts."""
     return int(phone.until_reboot.get(f"battery {name}", _FACTS[name]))
 
 
 def powered(phone: Phone) -> bool:
     """Whether it is plugged in."""
-    return any(_value(phone, name) for name in ("ac", "usb", "wireless"))
+    return any(value(phone, name) for name in ("ac", "usb", "wireless"))
 
 
 async def dump(context: Context, words: list[str]) -> list[str]:
@@ -47,7 +48,7 @@ async def dump(context: Context, words: list[str]) -> list[str]:
         return []
     phone = context.phone
     stopped = any(name.startswith("battery ") for name in phone.until_reboot)
-    yes = {name: str(bool(_value(phone, name))).lower() for name in ("ac", "usb", "wireless", "present")}
+    yes = {name: str(bool(value(phone, name))).lower() for name in ("ac", "usb", "wireless", "present")}
     return [
         "Current Battery Service state:",
         *([UPDATES_STOPPED] if stopped else []),
@@ -56,14 +57,14 @@ async def dump(context: Context, words: list[str]) -> list[str]:
         f"  Wireless powered: {yes['wireless']}",
         "  Max charging current: 0",
         "  Max charging voltage: 0",
-        f"  Charge counter: {_value(phone, 'counter')}",
-        f"  status: {_value(phone, 'status')}",
-        f"  health: {_value(phone, 'health')}",
+        f"  Charge counter: {value(phone, 'counter')}",
+        f"  status: {value(phone, 'status')}",
+        f"  health: {value(phone, 'health')}",
         f"  present: {yes['present']}",
-        f"  level: {_value(phone, 'level')}",
-        f"  scale: {_value(phone, 'scale')}",
-        f"  voltage: {_value(phone, 'voltage')}",
-        f"  temperature: {_value(phone, 'temp')}",
+        f"  level: {value(phone, 'level')}",
+        f"  scale: {value(phone, 'scale')}",
+        f"  voltage: {value(phone, 'voltage')}",
+        f"  temperature: {value(phone, 'temp')}",
         "  technology: none",
     ]
 
@@ -80,17 +81,17 @@ def change(context: Context, words: list[str]) -> int:
                 del kept[name]
         case ["set"]:
             raise Refusal("No property specified")
-        case ["set", name, *value]:
+        case ["set", name, *given]:
             if name not in _SET:
                 raise Refusal(f"Unknown set option: {shown(name)}")
-            number = whole(value[0], -(1 << 31), (1 << 31) - 1) if value else None
+            number = whole(given[0], -(1 << 31), (1 << 31) - 1) if given else None
             if number is None:
-                raise Refusal("No value specified" if not value else f"Bad value: {shown(value[0])}")
+                raise Refusal("No value specified" if not given else f"Bad value: {shown(given[0])}")
             kept[f"battery {name}"] = str(number)
         case ["get", name]:
             if name not in _SET:
                 raise Refusal(f"Unknown get option: {shown(name)}")
-            context.out(str(_value(context.phone, name)))
+            context.out(str(value(context.phone, name)))
         case _:
             context.out(USAGE)
             return 255

@@ -7,23 +7,10 @@ import re
 from opencph.handset.commands import Context
 from opencph.handset.commands import settings as stored
 from opencph.handset.commands.options import FAILED, Given, Refusal, check_user, shown, whole
+from opencph.handset.commands.service_names import INTERFACES
 from opencph.handset.commands.settings import KEYBOARD
 from opencph.handset.commands.table import entry, refuse
 
-INTERFACES = {
-    "activity": "android.app.IActivityManager",
-    "battery": "",
-    "display": "android.hardware.display.IDisplayManager",
-    "input": "android.hardware.input.IInputManager",
-    "input_method": "com.android.internal.view.IInputMethodManager",
-    "notification": "android.app.INotificationManager",
-    "package": "android.content.pm.IPackageManager",
-    "power": "android.os.IPowerManager",
-    "settings": "",
-    "statusbar": "com.android.internal.statusbar.IStatusBarService",
-    "wifi": "android.net.wifi.IWifiManager",
-    "window": "android.view.IWindowManager",
-}
 _WHERE = re.compile(r"\s*name\s*=\s*['\"]([^'\"]{1,200})['\"]\s*")
 _BIND = re.compile(r"([^:]{1,200}):([bsilfdn]):?(.*)", re.DOTALL)
 

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 from opencph.handset import apps
 from opencph.handset.clock import local
-from opencph.handset.commands import Context, battery, dumpsys_activity, dumpsys_package
+from opencph.handset.commands import Context, battery, dumpsys_activity, dumpsys_package, idling, sound
 from opencph.handset.commands import settings as stored
-from opencph.handset.commands.options import Given, Refusal, shown
+from opencph.handset.commands.options import Given, shown
+from opencph.handset.commands.service_names import INTERFACES, running
 from opencph.handset.commands.settings import KEYBOARD
 from opencph.handset.commands.table import entry
 from opencph.handset.screen_layout import density, rotation, size
@@ -22,20 +23,20 @@ Lines = Callable[[Context, list[str]], Awaitable[list[str]]]
     "-l -T= -t= --help --pid --skip= --proto --priority= --clients --dump --thread",
     first_word_ends=True,
     does="[-l] [SERVICE [ARGUMENTS]]: what is known of a service, or of all",
+    refused={"--proto": "a handset writes no protocol buffers"},
 )
 async def dumpsys(context: Context, given: Given) -> int:
     """A service by name, all of them, or -l for their names."""
     await apps.refresh(context.phone)
     if given.has("-l"):
-        context.out("Currently running services:\n" + "\n".join(f"  {name}" for name in sorted(SERVICES)))
+        context.out(running())
         return 0
-    if given.has("--proto"):
-        raise Refusal("dumpsys: a handset writes no protocol buffers", 1)
     if given.words:
         name, *rest = given.words
-        if name not in SERVICES:
-            return context.error(f"Can't find service: {shown(name)}")
-        lines = await SERVICES[name](context, rest)
+        if name not in INTERFACES:
+            context.error(f"Can't find service: {shown(name)}")
+            return 0  # as Android's
+        lines = await SERVICES[name](context, rest) if name in SERVICES else []
         if lines:
             context.out("\n".join(lines))
         return 0
@@ -228,9 +229,12 @@ SERVICES: dict[str, Lines] = {
     "SurfaceFlinger": _surface_flinger,
     "activity": dumpsys_activity.activity,
     "alarm": _alarm,
+    "audio": sound.audio,
     "battery": battery.dump,
+    "batterystats": idling.batterystats,
     "connectivity": _connectivity,
     "cpuinfo": _cpuinfo,
+    "deviceidle": idling.deviceidle,
     "diskstats": _diskstats,
     "display": _display,
     "gfxinfo": _gfxinfo,

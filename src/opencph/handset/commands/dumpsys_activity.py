@@ -2,50 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from opencph.handset import apps
 from opencph.handset.commands import Context
 from opencph.handset.commands.options import shown
 from opencph.handset.screen_layout import density, rotation, size, upright
 
+ACTIVITY_HELP = """Activity manager dump options:
+  [-a] [-c] [-p PACKAGE] [-h] [CMD]
+  CMD may be one of:
+    a[ctivities]: activity stack state
+    r[recents]: recent activities state
+    b[roadcasts]: broadcast state
+    i[ntents]: pending intent state
+    p[rocesses]: process state
+    o[om]: out of memory management
+    lru: raw LRU process list
+    prov[iders]: content provider state
+    s[ervices]: service state
+    settings: currently applied config settings
+    lastanr: state of the last ANR
+    top: what is in front
+    COMPONENT: the activities whose names contain it"""
+WINDOW_HELP = """Window manager dump options:
+  [-a] [-h] [CMD]
+  CMD may be one of:
+    l[astanr]: last ANR information
+    p[olicy]: policy state
+    a[nimator]: animator state
+    s[essions]: active sessions
+    d[isplays]: active display contents
+    t[okens]: token list
+    w[indows]: window list"""
+SHORT = {
+    "a": "activities",
+    "r": "recents",
+    "recent": "recents",
+    "b": "broadcasts",
+    "p": "processes",
+    "s": "services",
+    "i": "intents",
+    "o": "oom",
+    "prov": "providers",
+    "set": "settings",
+}
+Row = tuple[int, str, int, int]
+
 
 async def activity(context: Context, words: list[str]) -> list[str]:
-    """All sections, or the one that is named."""
+    """All sections, or the one that is named; of one package with -p."""
+    if "-h" in words:
+        return [ACTIVITY_HELP]
+    rows = apps.tasks(context.phone)
+    if "-p" in words[:-1]:
+        at = words.index("-p")
+        rows = [row for row in rows if row[1].partition("/")[0] == words[at + 1]]
+        words = words[:at] + words[at + 2 :]
     words = [word for word in words if not word.startswith("-")]
     if not words:
-        return [line for section in ACTIVITY.values() for line in [*section(context), "-" * 79]]
-    name = {
-        "a": "activities",
-        "r": "recents",
-        "b": "broadcasts",
-        "p": "processes",
-        "s": "services",
-        "i": "intents",
-        "prov": "providers",
-    }.get(words[0], words[0])
+        return [line for name in ACTIVITY for line in [*_section(context, name, rows), "-" * 79]]
+    name = SHORT.get(words[0], words[0])
     if name in ACTIVITY:
-        return ACTIVITY[name](context)
+        return _section(context, name, rows)
     if name == "top":
-        return _top(context)
-    match = [row for row in apps.tasks(context.phone) if words[0] in row[1]]
+        return [line for row in reversed(rows) for line in _activity(row)]  # from the back to the front
+    if name in ("service", "provider"):
+        return [f"No {name}s match: {shown(' '.join(words[1:2]))}\nUse -h for help."]
+    match = [row for row in rows if words[0] in row[1]]
     if not match:
         return [f"Bad activity command, or no activities match: {shown(words[0])}\nUse -h for help."]
     return [line for row in match for line in _activity(row)]
 
 
-def _activities(context: Context) -> list[str]:
-    rows = apps.tasks(context.phone)
-    front = rows[0][1]
-    made = ["ACTIVITY MANAGER ACTIVITIES (dumpsys activity activities)", "Display #0 (activities from top to bottom):"]
-    for number, (task, component, pid, _) in enumerate(rows):
-        package = component.partition("/")[0]
+def _section(context: Context, name: str, rows: list[Row]) -> list[str]:
+    title, lines = ACTIVITY[name]
+    return [f"ACTIVITY MANAGER {title} (dumpsys activity {name})", *lines(context, rows)]
+
+
+def _activities(context: Context, rows: list[Row]) -> list[str]:
+    if not rows:
+        return ["  (nothing)"]
+    made = ["Display #0 (activities from top to bottom):"]
+    task, front, _, _ = apps.tasks(context.phone)[0]
+    for number, component, pid, _ in rows:
+        package, behind = component.partition("/")[0], component != front
         made += [
-            f"  Stack #{task}: type=standard mode=fullscreen",
-            f"  * TaskRecord{{{task} #{task} A={package} U=0 StackId={task} sz=1}}",
-            f"    * Hist #0: ActivityRecord{{{task} u0 {component} t{task}}}",
+            f"  Stack #{number}: type=standard mode=fullscreen",
+            f"  * TaskRecord{{{number} #{number} A={package} U=0 StackId={number} sz=1}}",
+            f"    * Hist #0: ActivityRecord{{{number} u0 {component} t{number}}}",
             f"        packageName={package} processName={package}",
-            f"        state={'RESUMED' if not number else 'STOPPED'} stopped={str(bool(number)).lower()} pid={pid}",
+            f"        state={'STOPPED' if behind else 'RESUMED'} stopped={str(behind).lower()} pid={pid}",
         ]
-    task = rows[0][0]
     made += [
         f"    mResumedActivity: ActivityRecord{{{task} u0 {front} t{task}}}",
         f"  ResumedActivity: ActivityRecord{{{task} u0 {front} t{task}}}",
@@ -56,9 +104,8 @@ def _activities(context: Context) -> list[str]:
     return made
 
 
-def _recents(context: Context) -> list[str]:
-    rows = apps.tasks(context.phone)
-    made = ["ACTIVITY MANAGER RECENT TASKS (dumpsys activity recents)", "  Recent tasks:"]
+def _recents(__: Context, rows: list[Row]) -> list[str]:
+    made = ["  Recent tasks:"]
     for number, (task, component, _, uid) in enumerate(rows):
         package = component.partition("/")[0]
         made += [
@@ -70,10 +117,9 @@ def _recents(context: Context) -> list[str]:
     return made
 
 
-def _processes(context: Context) -> list[str]:
-    made = ["ACTIVITY MANAGER RUNNING PROCESSES (dumpsys activity processes)", "  Process LRU list: cards, for no app runs"]
-    rows = [row for row in apps.tasks(context.phone) if row[2]]
-    for number, (_, component, pid, uid) in enumerate(rows):
+def _processes(context: Context, rows: list[Row]) -> list[str]:
+    made = ["  Process LRU list: cards, for no app runs"]
+    for number, (_, component, pid, uid) in enumerate(_cards(rows)):
         package = component.partition("/")[0]
         front = component == apps.in_front(context.phone)
         made += [
@@ -84,38 +130,47 @@ def _processes(context: Context) -> list[str]:
     return made
 
 
-def _services(_: Context) -> list[str]:
-    return ["ACTIVITY MANAGER SERVICES (dumpsys activity services)", "  (nothing)"]
+def _cards(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row[2]]
 
 
-def _broadcasts(_: Context) -> list[str]:
-    return [
-        "ACTIVITY MANAGER BROADCAST STATE (dumpsys activity broadcasts)",
-        "  Historical broadcasts [foreground]:",
-        "  (nothing)",
-    ]
+def _oom(context: Context, rows: list[Row]) -> list[str]:
+    made = ["  OOM levels:", "        0: FOREGROUND_APP_ADJ (   73,728K)", "      900: CACHED_APP_MIN_ADJ (  221,184K)", ""]
+    made.append(f"  Process OOM control ({len(_cards(rows))} total, non-act at 0, non-svc at 0):")
+    for number, (_, component, pid, uid) in enumerate(_cards(rows)):
+        level = "fg     T/A/TOP " if component == apps.in_front(context.phone) else "cch    B/ /CAC"
+        made.append(f"    Proc #{number:2}: {level} trm: 0 {pid}:{component.partition('/')[0]}/u0a{uid - 10000} (a card)")
+    return made
 
 
-def _providers(_: Context) -> list[str]:
-    return ["ACTIVITY MANAGER CONTENT PROVIDERS (dumpsys activity providers)", "  (nothing)"]
+def _lru(context: Context, rows: list[Row]) -> list[str]:
+    made = ["  Activities:"]
+    for number, (_, component, pid, uid) in enumerate(_cards(rows)):
+        level = "fg     TOP " if component == apps.in_front(context.phone) else "cch    CAC "
+        made.append(f"    #{number:2}: {level} {pid}:{component.partition('/')[0]}/u0a{uid - 10000} act:activities|recents")
+    return made
 
 
-def _intents(_: Context) -> list[str]:
-    return ["ACTIVITY MANAGER PENDING INTENTS (dumpsys activity intents)", "  (nothing)"]
+def _nothing(*_: object) -> list[str]:
+    return ["  (nothing)"]
 
 
-ACTIVITY = {
-    "intents": _intents,
-    "broadcasts": _broadcasts,
-    "providers": _providers,
-    "services": _services,
-    "recents": _recents,
-    "activities": _activities,
-    "processes": _processes,
+ACTIVITY: dict[str, tuple[str, Callable[[Context, list[Row]], list[str]]]] = {
+    "settings": ("SETTINGS", lambda _, __: ["  max_cached_processes=32"]),
+    "intents": ("PENDING INTENTS", _nothing),
+    "broadcasts": ("BROADCAST STATE", lambda _, __: ["  Historical broadcasts [foreground]:", "  (nothing)"]),
+    "providers": ("CONTENT PROVIDERS", _nothing),
+    "services": ("SERVICES", _nothing),
+    "recents": ("RECENT TASKS", _recents),
+    "lastanr": ("LAST ANR", lambda _, __: ["  <no ANR has occurred since boot>"]),
+    "activities": ("ACTIVITIES", _activities),
+    "lru": ("LRU PROCESSES", _lru),
+    "processes": ("RUNNING PROCESSES", _processes),
+    "oom": ("OOM STATE", _oom),
 }
 
 
-def _activity(row: tuple[int, str, int, int]) -> list[str]:
+def _activity(row: Row) -> list[str]:
     task, component, pid, _ = row
     package = component.partition("/")[0]
     return [
@@ -125,13 +180,10 @@ def _activity(row: tuple[int, str, int, int]) -> list[str]:
     ]
 
 
-def _top(context: Context) -> list[str]:
-    """From the back to the front, as Android lists them."""
-    return [line for row in reversed(apps.tasks(context.phone)) for line in _activity(row)]
-
-
 async def window(context: Context, words: list[str]) -> list[str]:
     """All sections, or the one that is named."""
+    if "-h" in words:
+        return [WINDOW_HELP]
     words = [word for word in words if not word.startswith("-")]
     names = {
         "d": "displays",

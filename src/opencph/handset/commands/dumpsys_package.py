@@ -8,33 +8,127 @@ from opencph.handset import apps, package_states, packages, permissions
 from opencph.handset.clock import local
 from opencph.handset.commands import Context
 from opencph.handset.commands.options import shown
+from opencph.handset.installing import LIBRARIES
 from opencph.handset.package_states import SYSTEM, SystemPackage
 from opencph.handset.packages import Package
 from opencph.handset.state import PackageState
 
+HELP = """Package manager dump options:
+  [-h] [-f] [CMD]
+  CMD may be one of:
+    check-permission PERMISSION PACKAGE [USER]: 0 where it is granted, else -1
+    f[eatures]: what the phone has
+    l[ibraries]: shared libraries
+    p[ackages]: every package
+    perm[issions]: permissions of the platform
+    permission NAME: who asks for a permission
+    r[esolvers]: activities that answer to MAIN
+    k[eysets], m[essages], pref[erred], prov[iders], s[hared-users], v[erifiers], version, installs: there are none, or one line
+    PACKAGE: one package"""
+SHORT = {
+    "f": "features",
+    "l": "libraries",
+    "lib": "libraries",
+    "p": "packages",
+    "perm": "permissions",
+    "r": "resolvers",
+    "k": "keysets",
+    "m": "messages",
+    "pref": "preferred",
+    "prov": "providers",
+    "s": "shared-users",
+    "v": "verifiers",
+}
+EMPTY = {
+    "keysets": "Key Set Manager:",
+    "messages": "Package warning messages:",
+    "preferred": "Preferred Activities User 0:",
+    "providers": "Registered ContentProviders:",
+    "shared-users": "Shared users:",
+    "verifiers": "Verifiers:",
+    "installs": "Active install sessions:",
+}
+
 
 async def package(context: Context, words: list[str]) -> list[str]:
-    """One package, or all."""
+    """A section, one package, or all packages."""
+    if "-h" in words:
+        return [HELP]
     words = [word for word in words if not word.startswith("-")]
     found = await packages.installed(context.phone)
+    everything = [line for one in SYSTEM.values() for line in _system(context, one)]
+    everything += [line for one in found.values() for line in _package(context, one)]
     if not words:
-        blocks = [_system(context, one) for one in SYSTEM.values()] + [_package(context, one) for one in found.values()]
-        return ["Packages:", *(line for block in blocks for line in block)]
+        return [*_resolvers(list(found.values())), *_features(), *_libraries(), "Packages:", *everything]
     name = words[0]
+    match SHORT.get(name, name):
+        case "packages":
+            return ["Packages:", *everything]
+        case "features":
+            return _features()
+        case "libraries":
+            return _libraries()
+        case "permissions":
+            return ["Permissions:", *(line for one in sorted(_known()) for line in _permission(one))]
+        case "permission" if len(words) > 1:
+            asking = [one.package for one in found.values() if words[1] in one.permissions]
+            return ["Permissions:", *(_permission(words[1]) if words[1] in _known() else []), *(f"    {one}" for one in asking)]
+        case "resolvers":
+            return _resolvers(list(found.values()))
+        case "check-permission" if len(words) > 2:
+            asking_one = found.get(words[2])
+            return ["0" if asking_one and package_states.granted(context.phone, asking_one, words[1]) else "-1"]
+        case "version":
+            level = packages.sdk_level(context.phone)
+            return ["Database versions:", "  Internal:", f"    sdkVersion={level} databaseVersion=3"]
+        case section if section in EMPTY:
+            return [EMPTY[section]]
     if name in SYSTEM:
         return ["Packages:", *_system(context, SYSTEM[name])]
     one = found.get(name)
-    if one is None:
-        return [f"Unable to find package: {shown(name)}"]
-    made = []
-    if one.main_activity:
-        made += ["Activity Resolver Table:", "  Non-Data Actions:", "      android.intent.action.MAIN:"]
+    return [f"Unable to find package: {shown(name)}"] if one is None else [*_resolvers([one]), "Packages:", *_package(context, one)]
+
+
+def _resolvers(found: list[Package]) -> list[str]:
+    """The activities that a launcher shows."""
+    there = [one for one in found if one.main_activity]
+    if not there:
+        return []
+    made = ["Activity Resolver Table:", "  Non-Data Actions:", "      android.intent.action.MAIN:"]
+    for one in there:
         made += [
-            f"        {one.uid:x} {apps.short(name, one.main_activity)} filter {one.uid:x}",
+            f"        {one.uid:x} {apps.short(one.package, one.main_activity)} filter {one.uid:x}",
             '          Action: "android.intent.action.MAIN"',
+            '          Category: "android.intent.category.LAUNCHER"',
         ]
-        made += ['          Category: "android.intent.category.LAUNCHER"', ""]
-    return [*made, "Packages:", *_package(context, one)]
+    return [*made, ""]
+
+
+def _features() -> list[str]:
+    return ["Features:", *(f"  {name}" for name in packages.FEATURES), ""]
+
+
+def _libraries() -> list[str]:
+    return ["Libraries:", *(f"  {name} -> (jar) /system/framework/{name}.jar" for name in LIBRARIES), ""]
+
+
+def _known() -> frozenset[str]:
+    return permissions.DANGEROUS | permissions.DEVELOPMENT | permissions.NORMAL
+
+
+def _permission(name: str) -> list[str]:
+    level = (
+        "dangerous"
+        if name in permissions.DANGEROUS
+        else "normal"
+        if name in permissions.NORMAL
+        else "signature|privileged|development"
+    )
+    return [
+        f"  Permission [{name}]:",
+        "    sourcePackage=android",
+        "    uid=1000 gids=null type=0 prot=" + level,
+    ]
 
 
 def _user(state: PackageState) -> str:

@@ -203,14 +203,16 @@ def _about(context: Context, given: Given) -> int | None:
     if given.has("-p"):
         context.out("~! ~1000/!")
         return 0
-    if given.has("-P", "--prune"):
-        raise Refusal("logcat: a handset's log has no prune list: its newest lines stay", 1)
-    if given.has("-L", "--last"):
-        raise Refusal("logcat: Logcat read failure: No such file or directory: nothing is kept of the boot before", 1)
     return None
 
 
-@entry("logcat", OPTIONS, does=USAGE, bundled=True)
+REFUSED = {
+    **dict.fromkeys(("-P", "--prune"), "a handset's log has no prune list: its newest lines stay"),
+    **dict.fromkeys(("-L", "--last"), "Logcat read failure: No such file or directory: nothing is kept of the boot before"),
+}
+
+
+@entry("logcat", OPTIONS, does=USAGE, bundled=True, refused=REFUSED)
 async def logcat(context: Context, given: Given) -> int:
     """Print what was asked for, and follow."""
     answered = _about(context, given)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
 import struct
 
 from opencph.handset.commands import Context
 from opencph.handset.commands.log_format import PRIORITIES, Format, Line
 from opencph.handset.commands.options import Refusal, shown
-from opencph.handset.files import Place
 from opencph.handset.trees import blocks
 
 BUFFERS = ("main", "system", "radio", "events", "crash", "stats", "security", "kernel")
@@ -78,7 +75,7 @@ class Output:
         try:
             phone.files.ensure()
             with phone.files.resolve(self._path) as place:
-                fd, size = self._open(place)
+                fd, size = phone.files.create(place, append=True)
                 try:
                     if size < 0:
                         phone.disk.take(blocks(0))
@@ -100,18 +97,6 @@ class Output:
         except OSError as error:
             why = error.strerror or os.strerror(error.errno or 5)
             raise Refusal(f"logcat: couldn't open output file {shown(self._path)}: {why}", 1) from None
-
-    def _open(self, place: Place) -> tuple[int, int]:
-        """The file to be added to, and its size; -1 when it is new. Raises OSError."""
-        place.writable()
-        with contextlib.suppress(FileNotFoundError):
-            fd = os.open(place.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place.fd)
-            info = os.fstat(fd)
-            if stat.S_ISREG(info.st_mode):
-                return fd, info.st_size
-            os.close(fd)
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-        return self._context.phone.files.create(place)
 
     def _turn(self, directory: int, name: str) -> None:
         kept = self._rotation.kept

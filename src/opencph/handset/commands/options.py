@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 WORD_SHOWN = 64  # characters of somebody's words that an answer repeats
@@ -55,12 +56,19 @@ class Spec:
 
     `bundled` ones may be written together, with their value attached, as getopt takes them (`-dt5`, `--pid=1`); the others stand
     alone, as Android's services want them. A "," at the end is a value that may come several times: they are joined by commas.
-    `first_word_ends` leaves everything from the first word on as it is.
+    `first_word_ends` leaves everything from the first word on as it is. `refused` ones are known, with why they are not done.
     """
 
-    __slots__ = ("bundled", "first_word_ends", "flags", "raw", "several", "values")
+    __slots__ = ("bundled", "first_word_ends", "flags", "raw", "refused", "several", "values")
 
-    def __init__(self, options: str | None, *, bundled: bool = False, first_word_ends: bool = False) -> None:
+    def __init__(
+        self,
+        options: str | None,
+        *,
+        bundled: bool = False,
+        first_word_ends: bool = False,
+        refused: Mapping[str, str] | None = None,
+    ) -> None:
         names = (options or "").split()
         self.several = frozenset(name[:-2] for name in names if name.endswith("=,"))
         names = [name.removesuffix(",") for name in names]
@@ -69,9 +77,17 @@ class Spec:
         self.values = frozenset(name[:-1] for name in names if name.endswith("="))
         self.bundled = bundled
         self.first_word_ends = first_word_ends
+        self.refused = dict(refused or {})
 
     def parse(self, command: str, words: list[str]) -> Given:
         """Take them apart. Raises Refusal in the words of the command's kind."""
+        given = self._parse(command, words)
+        for name in sorted(given.flags | given.values.keys()):
+            if why := self.refused.get(name):
+                raise Refusal(why if why.startswith("Failure") else f"{command}: {name}: {why}", 1)
+        return given
+
+    def _parse(self, command: str, words: list[str]) -> Given:
         if self.raw:
             return Given(frozenset(), {}, list(words))
         flags: set[str] = set()
@@ -139,7 +155,8 @@ class Spec:
         return threw(command.rpartition(" ")[2], "IllegalArgumentException", f'Argument expected after "{word}"')
 
     def __str__(self) -> str:
-        return " ".join(sorted(self.flags | {f"{name}=" for name in self.values}, key=lambda name: (name.lower(), name)))
+        names = {name for name in self.flags | {f"{name}=" for name in self.values} if name.removesuffix("=") not in self.refused}
+        return " ".join(sorted(names, key=lambda name: (name.lower(), name)))
 
 
 def whole(text: str, low: int, high: int) -> int | None:

@@ -12,12 +12,6 @@ from opencph.handset.packages import InstallError
 
 __all__ = ["pm_install", "pm_state"]
 
-FEATURES = (
-    "android.hardware.faketouch",
-    "android.hardware.screen.landscape",
-    "android.hardware.screen.portrait",
-    "android.hardware.touchscreen",
-)  # what a handset has: a screen that is touched, both ways up
 GROUPS = {
     "ACTIVITY_RECOGNITION": "ACTIVITY_RECOGNITION",
     "CALENDAR": "READ_CALENDAR WRITE_CALENDAR",
@@ -101,7 +95,7 @@ async def list_packages(context: Context, given: Given) -> int:
 @entry("package-list features", does="what the handset has; it is little")
 async def list_features(context: Context, _: Given) -> int:
     """One feature a line."""
-    for name in FEATURES:
+    for name in packages.FEATURES:
         context.out(f"feature:{name}")
     return 0
 
@@ -200,8 +194,8 @@ async def has_feature(context: Context, given: Given) -> int:
     """Exit code 0 when there is."""
     if not given.words:
         raise Refusal("Error: expected FEATURE name", FAILED)
-    context.out(str(given.words[0] in FEATURES).lower())
-    return 0 if given.words[0] in FEATURES else 1
+    context.out(str(given.words[0] in packages.FEATURES).lower())
+    return 0 if given.words[0] in packages.FEATURES else 1
 
 
 async def _activities(context: Context, given: Given) -> list[str]:

@@ -27,6 +27,11 @@ _PARAMETERS = (
     "--force-non-staged"
 )
 
+_REFUSED = dict.fromkeys(
+    ("--apex", "--staged"),
+    "Failure [INSTALL_FAILED_INTERNAL_ERROR: a handset takes no APEX packages and no staged sessions]",
+)
+
 
 class _Session:
     """A package whose APKs come one after the other, or several such sessions that are committed together."""
@@ -46,8 +51,6 @@ _sessions: dict[int, _Session] = {}
 
 def _options(context: Context, given: Given) -> InstallOptions:
     only_owner(context.args[0], given)
-    if given.has("--apex", "--staged"):
-        raise InstallError("INSTALL_FAILED_INTERNAL_ERROR", "a handset takes no APEX packages and no staged sessions")
     return InstallOptions(
         downgrade=given.has("-d"),
         replace=not given.has("-R"),  # -r has been the default since Android 9
@@ -66,7 +69,7 @@ async def _finish(context: Context, prepared: list[Prepared]) -> int:
     return 0
 
 
-@entry("package install", _PARAMETERS, does="[PATH]: one APK, or as many bytes of stdin as -S says")
+@entry("package install", _PARAMETERS, does="[PATH]: one APK, or as many bytes of stdin as -S says", refused=_REFUSED)
 async def install(context: Context, given: Given) -> int:
     """Success, or Failure with Android's name for it."""
     options = _options(context, given)
@@ -90,7 +93,7 @@ async def install(context: Context, given: Given) -> int:
     return await _finish(context, [await installing.prepare(context.phone, staging, options)])
 
 
-@entry("package install-create", _PARAMETERS, does="a session; --multi-package for one that others are added to")
+@entry("package install-create", _PARAMETERS, does="a session; --multi-package for one that others are added to", refused=_REFUSED)
 async def install_create(context: Context, given: Given) -> int:
     """Its number."""
     options = _options(context, given)
