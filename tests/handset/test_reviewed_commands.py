@@ -234,6 +234,7 @@ def test_services_are_one_list_and_each_can_be_asked(phone: Pair) -> None:
         ("batterystats", "  Estimated power use (mAh):"),
         ("batterystats --reset", "Battery stats reset."),
         ("audio", "- STREAM_MUSIC:"),
+        ("media_session", "Sessions Stack - have 0 sessions:"),
         ("deviceidle", "mState=ACTIVE mLightState=ACTIVE"),
         ("deviceidle get deep", "ACTIVE"),
     ],

@@ -240,6 +240,7 @@ SERVICES: dict[str, Lines] = {
     "gfxinfo": _gfxinfo,
     "input": _input,
     "input_method": _input_method,
+    "media_session": sound.sessions,
     "meminfo": _meminfo,
     "notification": _notification,
     "package": dumpsys_package.package,

@@ -117,3 +117,8 @@ async def audio(context: Context, _: list[str]) -> list[str]:
         ]
     mode = {"0": "SILENT", "1": "VIBRATE"}.get(stored.every(context.phone, "global").get("mode_ringer", ""), "NORMAL")
     return [*made, "", "Ringer mode:", f"- mode (internal) = {mode}", f"- mode (external) = {mode}", "", "Audio routes:", "  none"]
+
+
+async def sessions(_: Context, __: list[str]) -> list[str]:
+    """dumpsys media_session."""
+    return ["MEDIA SESSION SERVICE (dumpsys media_session)", "", "0 sessions listeners.", "Sessions Stack - have 0 sessions:"]
