@@ -272,3 +272,11 @@ def test_small_tools_answer_or_say_why_not(phone: Pair) -> None:
     assert "not enabled" in _said(phone, "cmd deviceidle force-idle", 255)
     for name in ("getevent", "sendevent", "locksettings", "bmgr", "dpm"):
         assert f"{name}: a handset" in _said(phone, name, 1)
+
+
+def test_a_reader_that_leaves_early_is_not_written_to(capfd: pytest.CaptureFixture[str]) -> None:
+    with connected_pair("debian") as phone:
+        _said(phone, "seq 1 990 | log -t Many")
+        assert len(_said(phone, "logcat -d | head -2").splitlines()) == 2
+        _said(phone, "monkey -v -v -v 3000 | head -1")
+    assert "socket.send() raised exception" not in capfd.readouterr().err

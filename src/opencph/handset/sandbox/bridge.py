@@ -93,7 +93,7 @@ class _Call:
         return kind, await self._reader.readexactly(length)
 
     def put(self, fd: int, data: bytes) -> None:
-        for at in range(0, len(data), PACKET_MAX):
+        for at in range(0, 0 if self._writer.is_closing() else len(data), PACKET_MAX):  # who left takes no more
             self._writer.write(wire.packet(fd, data[at : at + PACKET_MAX]))
 
     async def drain(self) -> None:
