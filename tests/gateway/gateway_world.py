@@ -335,6 +335,8 @@ class Endless:
 
     def __init__(self, ip: str, port: int) -> None:
         self._listener = socket.create_server((ip, port))
+        self._dead = threading.Event()
+        self._senders: list[threading.Thread] = []
         self.connections: list[socket.socket] = []
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -342,22 +344,26 @@ class Endless:
         with suppress(OSError):
             while True:
                 self.connections.append(self._listener.accept()[0])
-                threading.Thread(target=self._send, args=(self.connections[-1],), daemon=True).start()
+                self._senders.append(threading.Thread(target=self._send, args=(self.connections[-1],), daemon=True))
+                self._senders[-1].start()
 
-    @staticmethod
-    def _send(connection: socket.socket) -> None:
+    def _send(self, connection: socket.socket) -> None:
+        connection.settimeout(0.05)  # the longest that a peer who reads nothing keeps this thread from its end
         with suppress(OSError):
-            while True:
-                connection.sendall(bytes(1 << 16))
+            while not self._dead.is_set():
+                with suppress(TimeoutError):
+                    connection.send(bytes(1 << 16))
 
     def die(self) -> None:
-        """As the kernel ends the sockets of a phone that is killed."""
+        """As the kernel ends the sockets of a phone that is killed with data under way: a reset, and no end before it."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._dead.set()
+        for sender in self._senders:
+            sender.join(SECONDS)
         for connection in self.connections:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             with suppress(OSError):  # cut already
-                connection.shutdown(socket.SHUT_RDWR)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             connection.close()
 
 
