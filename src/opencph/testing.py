@@ -7,24 +7,26 @@ with opencph_up() as cph:
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
+#: the longest wait for a network that somebody else has
+NETWORK_SECONDS = 240.0
 
 
 PHONES_PER_SERVER = 60  # of the flavor that `purchase` buys
@@ -126,18 +128,27 @@ class RunningCph:
 
 @contextmanager
 def own_network(wanted: str = "") -> Iterator[str]:
-    """A /16 of 127.0.0.0/8 that no other user of this function has, on this machine; `wanted`: that one, once it is free."""
-    directory = Path(tempfile.gettempdir()) / f"opencph-networks-{os.getuid()}"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    for second in [int(wanted.split(".")[1])] if wanted else random.sample(range(128, 200), 72):
-        with (directory / f"127.{second}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wanted else fcntl.LOCK_NB))
-            except BlockingIOError:
-                continue
-            yield f"127.{second}.0.0/16"
-            return
-    raise UpError("all 72 test networks from 127.128.0.0 to 127.199.0.0 are in use")
+    """A /16 of 127.0.0.0/8 that no other user of this function has; `wanted`: that one, once it is free. Raises UpError.
+
+    The mark is a name of the network namespace, as the addresses are: containers that share one do not disturb each other.
+    """
+    deadline = time.monotonic() + (NETWORK_SECONDS if wanted else 0.0)
+    seconds = [int(wanted.split(".")[1])] if wanted else random.sample(range(128, 200), 72)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mark:
+        while (second := _marked(mark, seconds)) is None:
+            if time.monotonic() >= deadline:
+                raise UpError(f"{wanted or 'all 72 test networks from 127.128.0.0 to 127.199.0.0'}: in use")
+            time.sleep(0.1)
+        yield f"127.{second}.0.0/16"
+
+
+def _marked(mark: socket.socket, seconds: Sequence[int]) -> int | None:
+    """The first of `seconds` that was nobody's."""
+    for second in seconds:
+        with suppress(OSError):
+            mark.bind(f"\0opencph-network-127.{second}")
+            return second
+    return None
 
 
 def start_up(
