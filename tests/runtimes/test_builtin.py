@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -378,6 +379,45 @@ def test_a_host_that_hangs_is_replaced_when_it_is_needed(data: Path, monkeypatch
         assert not found.alive
         assert await runtime.start(spec.generation_id, ids(spec)) == {}
         assert not is_running(pid)
+        assert await greets(spec.phones[0].ip)
+
+    asyncio.run(go())
+
+
+#: Dies slowly: connections are reset while the socket still takes others, as the kernel does it to a process that is killed.
+_DYING = """
+import socket, sys, time
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen(64)
+print("ready", flush=True)
+listening.accept()[0].close()
+time.sleep(1)
+"""
+
+
+@contextmanager
+def dying(path: Path) -> Iterator[None]:
+    """A process that listens there and will be gone in a moment."""
+    with subprocess.Popen([sys.executable, "-c", _DYING, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield
+
+
+@pytest.mark.parametrize("action", ["start", "reset", "stop"])
+def test_a_host_that_is_dying_but_still_takes_connections_is_waited_for(data: Path, action: str) -> None:
+    async def go() -> None:
+        runtime, spec = runtime_of(data), generation()
+        await running(runtime, spec)
+        pid = host_pid(data, spec)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: not is_running(pid), "the host's death")
+        path = data / "run" / f"host-{spec.generation_id}.sock"
+        path.unlink()
+        with dying(path):
+            assert await getattr(runtime, action)(spec.generation_id, ids(spec)) == {}
+        assert await runtime.start(spec.generation_id, ids(spec)) == {}
         assert await greets(spec.phones[0].ip)
 
     asyncio.run(go())

@@ -38,6 +38,7 @@ FORK_ATTEMPTS = 3
 FORKS_AT_ONCE = 16
 SOCKET_SECONDS = 2.0  # from a host's lock to its socket
 QUIT_SECONDS = 3.0
+DYING_SECONDS = 5.0  # from the first socket that a killed process loses to its last
 #: What is in the trash for so long is nobody's work any more: a backup that held it was killed.
 LEFT_SECONDS = 600.0
 #: Generations that one inventory asks at a time.
@@ -102,7 +103,13 @@ class BuiltinRuntime:
             if self._homes.exists(generation_id):
                 return {}  # no host: nothing of it runs
             raise _unknown(generation_id)
-        return (await self._ask(connection, control.Stop(phone_ids=tuple(phone_ids), trace=trace()), BOOT_SECONDS)).failures
+        request = control.Stop(phone_ids=tuple(phone_ids), trace=trace())
+        try:
+            return (await self._ask(connection, request, BOOT_SECONDS)).failures
+        except _HostDiedError:
+            if await self._connect(generation_id) is None:
+                return {}  # its phones have ended with it
+            raise
 
     async def reset(self, generation_id: str, phone_ids: Sequence[str]) -> Mapping[str, str]:
         request = control.Reset(phone_ids=tuple(phone_ids), trace=trace())
@@ -244,6 +251,8 @@ class BuiltinRuntime:
             await end(pid, 0)
             raise _HostDiedError(f"the host of these phones did not answer within {seconds:.0f} s and was ended") from error
         except (control.ControlError, OSError) as error:
+            # What is killed loses its sockets one after the other: the next connection must not reach one that is still there.
+            await wait_until_ended(pid, DYING_SECONDS)
             raise _HostDiedError(f"the host of these phones died while it worked: {error}") from error
         if reply.error:
             raise RuntimeFaultError(reply.error)
