@@ -245,7 +245,7 @@ sys.stdout = open("/dev/full", "w")
 sys.stdout.write("a line that stays in the buffer")
 child = fork("part", lambda ready: None, [])
 status = os.waitpid(child.pid, 0)[1]
-sys.stderr.write(f"ended with {status}")
+os.write(2, f"ended with {status}".encode())
 os._exit(0)
 """
 

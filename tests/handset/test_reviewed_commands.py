@@ -112,7 +112,8 @@ def test_root_restarts_adbd(tmp_path: Path) -> None:
         try:
             assert follower.stdout is not None and follower.stdout.readline()
             phone("shell", "setprop ctl.restart adbd", check=False)
-            assert b"init" in follower.communicate(timeout=30)[0]
+            follower.wait(timeout=30)
+            assert b"init" in follower.stdout.read()
         finally:
             follower.kill()
             follower.wait()

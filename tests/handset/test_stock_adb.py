@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import time
 from pathlib import Path
 
@@ -101,15 +102,15 @@ def test_a_missing_file_and_a_read_only_place_are_named(pair: Pair, home: Path) 
 
 def test_what_scripts_fetch_of_proc_can_be_pulled_and_dev_null_takes_everything(pair: Pair, home: Path) -> None:
     for name, line in (
-        ("version", "Linux version "),
-        ("cpuinfo", "model name      : OpenCPH handset"),
-        ("meminfo", "MemTotal:"),
-        ("uptime", "."),
-        ("loadavg", "0.00 "),
+        ("version", "^Linux version "),
+        ("cpuinfo", "(?m)^model name      : OpenCPH handset"),
+        ("meminfo", "(?m)^MemTotal: "),
+        ("uptime", r"^[0-9]+\.[0-9]{2} "),
+        ("loadavg", r"^( *[0-9]+\.[0-9]{2}){3} +[0-9]+/[0-9]+ "),
         ("cmdline", "androidboot.hardware=opencph_handset"),
     ):
         pair("pull", f"/proc/{name}", str(home / name))
-        assert line in (home / name).read_text(), name
+        assert re.search(line, (home / name).read_text()), f"{name}: {(home / name).read_text()}"
         assert name in pair.text("ls", "/proc")
     (home / "random").write_bytes(os.urandom(3_000_000))
     pair("push", str(home / "random"), "/dev/null")
