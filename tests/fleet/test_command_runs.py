@@ -107,6 +107,15 @@ def test_what_is_forgotten_leaves_nothing_and_ends_what_still_runs(home: Path) -
     in_phone(home, work)
 
 
+def test_a_command_that_fills_the_disk_ends_with_its_own_code(home: Path) -> None:
+    async def work(_: Phone, connection: Connection) -> None:
+        line = "cat /dev/zero >/data/local/tmp/full; sleep 0.5; echo said; exit 7"
+        done = await run_once(connection, "job", 1, line)
+        assert done.code == 7, done
+
+    in_phone(home, work, data_bytes=8 << 20)
+
+
 def test_a_full_disk_can_still_be_emptied_by_a_command(home: Path) -> None:
     async def work(_: Phone, connection: Connection) -> None:
         await transfers.shell(connection, "cat /dev/zero >/data/local/tmp/full", 100)

@@ -28,11 +28,12 @@ _HEADER_BYTES = 64
 READERS = frozenset({"cat", "date", "df", "dumpsys", "getprop", "id", "ls", "uname", "uptime", "wc"})
 _META = frozenset("|&;<>()$`\\\"'*?[]#~={}\n")
 
-#: $1 is the directory, $2 the line. What it prints beyond the limit is read and dropped.
+#: $1 is the directory, $2 the line. What it prints beyond the limit is read and dropped. Its code goes through a pipe, not through
+#: the disk, which it may have filled: then there is no `code`, and who started it has it all the same.
 _RUNNER = (
     'read -r s </proc/$$/stat; echo "$s" >"$1/stat"; '
-    '{ sh -c "$2" 2>&1 </dev/null; echo $? >"$1/new"; } | { head -c LIMIT >"$1/out"; cat >/dev/null; }; '
-    'read -r c <"$1/new"; mv "$1/new" "$1/code"; exit $c'
+    'c=$({ { sh -c "$2" 2>&1 </dev/null 3>&-; echo $? >&3; } | { head -c LIMIT >"$1/out"; cat >/dev/null; } 3>&-; } 3>&1); '
+    'echo "$c" >"$1/new"; [ -s "$1/new" ] && mv "$1/new" "$1/code"; exit $c'
 ).replace("LIMIT", str(OUTPUT_BYTES_MAX))
 
 #: Says `done CODE` and the output, `lost`, or `full` when nothing was begun because no mark can be left.
