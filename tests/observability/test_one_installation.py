@@ -259,9 +259,14 @@ def test_requests_that_are_served_at_once_keep_their_lines_apart(used: Used) -> 
 
     with ThreadPoolExecutor(8) as threads:
         asked = dict(threads.map(ask, range(60)))
-    told = {line["request_id"]: line["operation"] for line in log_lines(used.cph.data) if line["event"] == "request"}
+
+    def told() -> dict[str, str]:  # a line is written when its answer is on its way
+        lines = [line for line in log_lines(used.cph.data) if line["event"] == "request"]
+        return {line["request_id"]: line["operation"] for line in lines if line["request_id"] in asked}
+
+    wait(lambda: told().keys() == asked.keys(), lambda: asked.keys() - told().keys())
     wanted = {"jobs": "ListJobs", "phones": "ListCloudPhones", "servers": "ListCloudPhoneServers"}
-    assert {request_id: told[request_id] for request_id in asked} == {one: wanted[path] for one, path in asked.items()}
+    assert told() == {one: wanted[path] for one, path in asked.items()}
 
 
 def test_no_log_has_a_secret(used: Used) -> None:
