@@ -62,16 +62,16 @@ class Places:
         for number in self._files:
             self._links.pop(number, None)
         if self._links:
-            raise BackupError(f"the backup has {next(iter(self._links.values()))!r} as another name of what is no file in it")
+            raise names_no_file(next(iter(self._links.values())))
         del self._files[:]
 
     def _stands(self, member: Member, places: list[str]) -> None:
         above = {"/".join(places[:depth]) for depth in range(1, len(places))}
         name = "/".join(places)
         if name in self._standing:
-            raise BackupError(f"the backup is damaged: it has {member.name!r} twice")
+            raise twice(member.name)
         if name in self._above or above & self._standing:
-            raise _below(name if name in self._above else next(iter(above & self._standing)))
+            raise below(name if name in self._above else next(iter(above & self._standing)))
         self._standing.add(name)
         self._above |= above
 
@@ -79,25 +79,25 @@ class Places:
         tree = "/".join(places[: 2 if places[0] == "builtin" else 1])
         if tree != self._tree:
             if tree in self._trees:
-                raise BackupError(f"the backup is damaged: it has {tree!r} twice")
+                raise twice(tree)
             self.finish()
             self._trees.add(tree)
             self._tree, self._last = tree, []
         last = self._last
         if last == places:
-            raise BackupError(f"the backup is damaged: it has {member.name!r} twice")
+            raise twice(member.name)
         if last and places[: len(last)] == last:
-            raise _below("/".join(last))
+            raise below("/".join(last))
         if last and not _comes_before(last, places):
             raise BackupError(f"the backup is damaged: {member.name!r} comes behind {'/'.join(last)!r}, twice or not in its order")
         if last[: len(places)] == places and member.kind != "directory":
-            raise _below(member.name)
+            raise below(member.name)
         self._last = places
         if member.kind == "file":
             self._files.append(self._number(member.name))
         elif member.kind == "hardlink":
             if not _comes_before(member.link.split("/")[1:], places):
-                raise BackupError(f"the backup has {member.name!r} as another name of what is no file in it")
+                raise names_no_file(member.name)
             self._links.setdefault(self._number(member.link), member.name)
 
     def _number(self, name: str) -> int:
@@ -105,7 +105,18 @@ class Places:
         return int.from_bytes(digest.digest())
 
 
-def _below(name: str) -> BackupError:
+def twice(name: str) -> BackupError:
+    """Of a member, or a tree, that is not the first at its place."""
+    return BackupError(f"the backup is damaged: it has {name!r} twice")
+
+
+def names_no_file(name: str) -> BackupError:
+    """Of a hard link whose first name is none of a file."""
+    return BackupError(f"the backup has {name!r} as another name of what is no file in it")
+
+
+def below(name: str) -> BackupError:
+    """Of a member that lies below a member that is no directory."""
     return BackupError(f"the backup has a member below {name!r}, which is a link or a file in it: no backup is made so")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from opencph.backup import BackupError
 from opencph.backup.archive import Contents
 from opencph.backup.members import Member
+from opencph.backup.places import below, names_no_file, twice
 from opencph.backup.trees import DIRECTORY, Leavings, Left
 
 _HERE_NOT = (errno.EFBIG, errno.ENAMETOOLONG, errno.EMLINK, errno.EOPNOTSUPP)
@@ -47,7 +48,7 @@ class TreeWriter:
         try:
             self._make(parent, member, places[-1], link, contents)
         except FileExistsError as error:
-            raise BackupError(f"the backup is damaged: it has {member.name!r} twice") from error
+            raise twice(member.name) from error
         except OSError as error:
             if error.errno not in _HERE_NOT:
                 raise
@@ -66,9 +67,7 @@ class TreeWriter:
             except OSError as error:
                 if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                     raise
-                raise BackupError(
-                    f"the backup has a member below {place!r}, which is a link or a file in it: no backup is made so"
-                ) from error
+                raise below(place) from error
             finally:
                 os.close(descriptor)
             descriptor = following
@@ -86,10 +85,10 @@ class TreeWriter:
             first = self._parent(link)
             try:
                 if not stat.S_ISREG(os.stat(link[-1], dir_fd=first, follow_symlinks=False).st_mode):
-                    raise BackupError(f"the backup has {member.name!r} as another name of what is no file in it")
+                    raise names_no_file(member.name)
                 os.link(link[-1], name, src_dir_fd=first, dst_dir_fd=parent, follow_symlinks=False)
             except FileNotFoundError as error:
-                raise BackupError(f"the backup has {member.name!r} as another name of what is no file in it") from error
+                raise names_no_file(member.name) from error
             finally:
                 os.close(first)
             return
