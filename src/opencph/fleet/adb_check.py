@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from opencph.adb.client import AdbError, handshake
+from opencph.fleet.pools import for_each
 from opencph.runtimes import ADB_PORT
 
 CHECKS_AT_ONCE = 256
@@ -40,15 +41,12 @@ async def silent_phones(ips: Mapping[str, str], timeout: float = TIMEOUT_SECONDS
     `ips` is {phone_id: ip}. `timeout` is for each phone, in seconds.
     """
     silent: dict[str, str] = {}
-    following = iter(ips.items())
 
-    async def ask() -> None:
-        for phone_id, ip in following:
-            cause = await answers_adb(ip, timeout, port)
-            if cause is not None:
-                silent[phone_id] = cause
+    async def ask(item: tuple[str, str]) -> None:
+        phone_id, ip = item
+        cause = await answers_adb(ip, timeout, port)
+        if cause is not None:
+            silent[phone_id] = cause
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(CHECKS_AT_ONCE, len(ips))):
-            group.create_task(ask())
+    await for_each(ips.items(), ask, at_once=CHECKS_AT_ONCE)
     return silent

@@ -18,6 +18,7 @@ import structlog
 from opencph.adb import transfers
 from opencph.adb.client import AdbError, Connection, connect
 from opencph.fleet.command_payloads import PhoneCommandJob
+from opencph.fleet.pools import for_each
 from opencph.wire.commands import PUSH, SHELL
 
 HOME = "/data/local/tmp/.cph"
@@ -117,16 +118,13 @@ async def forget(phone: Connection) -> None:
 
 async def forget_in(ips: Mapping[str, str]) -> None:
     """The same in many phones ({phone_id: ip}), none of which a job works in. Those that do not answer are left, and logged."""
-    following = iter(ips.items())
 
-    async def one() -> None:
-        for phone_id, ip in following:
-            try:
-                async with asyncio.timeout(FORGET_SECONDS), await connect(ip) as phone:
-                    await forget(phone)
-            except (TimeoutError, AdbError) as error:
-                log.warning("marks of commands stay in a phone", phone_id=phone_id, error=str(error) or "time is up")
+    async def one(item: tuple[str, str]) -> None:
+        phone_id, ip = item
+        try:
+            async with asyncio.timeout(FORGET_SECONDS), await connect(ip) as phone:
+                await forget(phone)
+        except (TimeoutError, AdbError) as error:
+            log.warning("marks of commands stay in a phone", phone_id=phone_id, error=str(error) or "time is up")
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(PHONES_AT_ONCE, len(ips))):
-            group.create_task(one())
+    await for_each(ips.items(), one, at_once=PHONES_AT_ONCE)

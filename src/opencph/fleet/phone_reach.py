@@ -15,6 +15,7 @@ from opencph.fleet import Fleet
 from opencph.fleet.archives import ArchiveError
 from opencph.fleet.boots import Comebacks
 from opencph.fleet.job_errors import PHONE_GONE, TIMED_OUT, job_failed
+from opencph.fleet.pools import for_each
 from opencph.jobs import Batch, Job, JobFailedError
 from opencph.objects import ObjectError, ObjectInfo, ObjectStore, buckets, open_store
 from opencph.runtimes import Runtime
@@ -62,25 +63,21 @@ class Reach:
     async def each(self, batch: Batch, jobs: Sequence[Job], work: Work, *, at_once: int, seconds: float) -> None:
         """Do one thing in the phone of each job, `at_once` at a time, each within `seconds`. Jobs that fail leave the batch."""
         targets = {target.phone_id: target for target in await asyncio.to_thread(self._targets, jobs)}
-        following = iter(jobs)
 
-        async def one() -> None:
-            for job in following:
-                try:
-                    target = targets.get(job.phone_id or "")
-                    if target is None:
-                        raise job_failed(PHONE_GONE, f"phone {job.phone_id} went away before its job ran")
-                    async with asyncio.timeout(seconds):
-                        await work(job, target)
-                except TimeoutError:
-                    failure = job_failed(TIMED_OUT, f"it took longer than {seconds:.0f} s")
-                    batch.fail(job.job_id, failure.code, failure.message)
-                except JobFailedError as failed:
-                    batch.fail(job.job_id, failed.code, failed.message)
+        async def one(job: Job) -> None:
+            try:
+                target = targets.get(job.phone_id or "")
+                if target is None:
+                    raise job_failed(PHONE_GONE, f"phone {job.phone_id} went away before its job ran")
+                async with asyncio.timeout(seconds):
+                    await work(job, target)
+            except TimeoutError:
+                failure = job_failed(TIMED_OUT, f"it took longer than {seconds:.0f} s")
+                batch.fail(job.job_id, failure.code, failure.message)
+            except JobFailedError as failed:
+                batch.fail(job.job_id, failed.code, failed.message)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(at_once, len(jobs))):
-                group.create_task(one())
+        await for_each(jobs, one, at_once=at_once)
 
     async def addresses(self, jobs: Sequence[Job]) -> dict[str, str]:
         """Where the phones of jobs are, as far as there are any: {phone_id: ip}."""

@@ -21,6 +21,7 @@ from opencph.adb import transfers
 from opencph.adb.client import AdbError, Connection, connect
 from opencph.fleet import Fleet, archives, phone_files
 from opencph.fleet.archives import ArchiveError
+from opencph.fleet.pools import for_each
 from opencph.runtimes import PhoneSpec
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, command, in_list, scalar
@@ -176,19 +177,15 @@ async def lay_down(
 
     server_id, apps, files = await asyncio.to_thread(read)
     causes: dict[str, str] = {}
-    following = iter(phones if apps or files else ())
 
-    async def one() -> None:
-        for phone in following:
-            try:
-                async with asyncio.timeout(LAY_SECONDS), await reach(phone) as connection:
-                    await _lay(fleet, server_id, connection, apps, files)
-            except (AdbError, ArchiveError, OSError) as error:
-                causes[phone.phone_id] = f"what its server shares: {error or 'it took too long'}"
+    async def one(phone: PhoneSpec) -> None:
+        try:
+            async with asyncio.timeout(LAY_SECONDS), await reach(phone) as connection:
+                await _lay(fleet, server_id, connection, apps, files)
+        except (AdbError, ArchiveError, OSError) as error:
+            causes[phone.phone_id] = f"what its server shares: {error or 'it took too long'}"
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(PHONES_AT_ONCE):
-            group.create_task(one())
+    await for_each(phones if apps or files else (), one, at_once=PHONES_AT_ONCE)
     return causes
 
 
