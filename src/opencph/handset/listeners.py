@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 
 from opencph.handset.config import HandsetError
-from opencph.sockets import do_not_pace
+from opencph.sockets import address_text, do_not_pace
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def bind(address: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        where = f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
+        where = address_text((address, port))
         if error.errno == errno.EADDRINUSE:
             cause = f"{where} is taken by another program; end it (`ss -ltnp` shows it) or use another `network` (OPENCPH_NETWORK)"
         elif error.errno == errno.EADDRNOTAVAIL:
