@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from opencph.handset import apps, package_states, packages, permissions
 from opencph.handset.clock import local
@@ -56,14 +57,12 @@ async def package(context: Context, words: list[str]) -> list[str]:
         return [HELP]
     words = [word for word in words if not word.startswith("-")]
     found = await packages.installed(context.phone)
-    everything = [line for one in SYSTEM.values() for line in _system(context, one)]
-    everything += [line for one in found.values() for line in _package(context, one)]
     if not words:
-        return [*_resolvers(list(found.values())), *_features(), *_libraries(), "Packages:", *everything]
+        return [*_resolvers(list(found.values())), *_features(), *_libraries(), *_every(context, found)]
     name = words[0]
     match SHORT.get(name, name):
         case "packages":
-            return ["Packages:", *everything]
+            return _every(context, found)
         case "features":
             return _features()
         case "libraries":
@@ -87,6 +86,12 @@ async def package(context: Context, words: list[str]) -> list[str]:
         return ["Packages:", *_system(context, SYSTEM[name])]
     one = found.get(name)
     return [f"Unable to find package: {shown(name)}"] if one is None else [*_resolvers([one]), "Packages:", *_package(context, one)]
+
+
+def _every(context: Context, found: Mapping[str, Package]) -> list[str]:
+    """The handset's own packages, and all that are installed."""
+    made = ["Packages:", *(line for one in SYSTEM.values() for line in _system(context, one))]
+    return [*made, *(line for one in found.values() for line in _package(context, one))]
 
 
 def _resolvers(found: list[Package]) -> list[str]:
