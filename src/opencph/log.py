@@ -141,7 +141,7 @@ class _Stream(logging.StreamHandler):  # type: ignore[type-arg]  # it takes none
 
 
 class _File(logging.Handler):
-    """A file for its owner alone (0600, its directory 0700), whatever the umask says, and if an older version made it too.
+    """A file for its owner alone.
 
     It may be taken away at any time, with its directory too. Each line is one write, so that nothing is held back in memory.
     """
@@ -228,16 +228,25 @@ class _File(logging.Handler):
             found = None
         if self._descriptor is not None and found is not None and os.path.samestat(found, os.fstat(self._descriptor)):
             return self._descriptor
-        if found is None:
-            self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-        with suppress(OSError):
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):  # it may be a link to a device
-                os.fchmod(descriptor, 0o600)
+        descriptor = open_for_owner(self._path)
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor, self._rest = descriptor, b""
         return descriptor
+
+
+def open_for_owner(file: Path) -> int:
+    """A descriptor that appends to a log file, which is made, with its directory, if it is not there.
+
+    The file is for its owner alone (0600, its directory 0700), whatever the umask says, and if an older version made it too.
+    Nothing that it may be waits for a reader. Raises OSError.
+    """
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    with suppress(OSError):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # it may be a link to a device
+            os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def _record(text: str) -> logging.LogRecord:

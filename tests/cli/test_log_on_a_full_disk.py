@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from opencph.log import FILE_NAME, _File
+from opencph.log import FILE_NAME, _File, open_for_owner
 from small_disk import fill, small_file_system
 
 _TALK = """
@@ -178,3 +178,17 @@ def test_a_file_that_was_put_aside_while_no_file_can_be_made_is_made_when_one_ca
         _say(handler, "after")
         handler.close()
         assert (disk / FILE_NAME).read_text() == "1 lines are missing before this: No space left on device\nafter\n"
+
+
+def test_what_a_log_is_a_link_to_keeps_its_mode_unless_it_is_a_file(tmp_path: Path) -> None:
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.touch()
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    for target, mode in ((pipe, 0o622), (file, 0o600)):
+        target.chmod(0o622)
+        link = tmp_path / f"log of {target.name}"
+        link.symlink_to(target)
+        os.close(open_for_owner(link))
+        assert target.stat().st_mode & 0o777 == mode
+    os.close(reader)

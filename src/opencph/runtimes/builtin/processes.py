@@ -18,6 +18,7 @@ import structlog
 
 from opencph.handset import control
 from opencph.handset.host import lock_holder
+from opencph.log import open_for_owner
 from opencph.runtimes import RuntimeFaultError
 from opencph.runtimes.builtin.homes import cause_of
 
@@ -81,10 +82,7 @@ def start_zygote(data: Path) -> None:
 def _log_of_phones(logs: Path) -> BinaryIO:
     """What the zygote and its hosts write to: their log, or else our stderr. Phones do not wait for a log."""
     try:
-        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(logs / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-        with suppress(OSError):
-            os.fchmod(descriptor, 0o600)
+        descriptor = open_for_owner(logs / LOG_FILE)
     except OSError as error:
         _logger.warning("the phones' log cannot be opened; their lines go to stderr", file=LOG_FILE, cause=cause_of(error))
         descriptor = os.dup(2)
