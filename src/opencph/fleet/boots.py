@@ -1,11 +1,12 @@
-"""Bringing phones up for a job: booted, and asked whether they answer. What becomes of those that do not is the job's."""
+"""Bringing phones up for a job: which are down, booted, and asked whether they answer. What becomes of those that do not is the
+job's."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 from sqlalchemy import bindparam, select
@@ -17,7 +18,7 @@ from opencph.fleet.command_payloads import PHONE_COMMAND, PhoneCommandJob
 from opencph.fleet.statuses import PHONE_STATES, PhoneStatus
 from opencph.jobs import RUNNING
 from opencph.metrics.families import RECOVERIES
-from opencph.runtimes import PhoneSpec, Runtime, RuntimeFaultError
+from opencph.runtimes import GenerationInventory, PhoneSpec, Runtime, RuntimeFaultError
 from opencph.store import tables
 from opencph.store.database import Query, StoreBusyError, StoreError, StoreUnavailableError, scalar
 
@@ -55,6 +56,27 @@ async def bring_up(runtime: Runtime, generation_id: str, phones: Sequence[PhoneS
         if not boot.silent:
             break
     return boot
+
+
+class _OfPhone(Protocol):
+    @property
+    def phone_id(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=_OfPhone)
+
+
+def down_and_lost(found: GenerationInventory | None, phones: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
+    """Which phones of a generation do not run, of those that should; and which of these have lost their directory as well.
+
+    `found` is what the runtime has of it, None when that is nothing. What phones have whose host is gone, it cannot say.
+    """
+    if found is None:
+        return phones, phones
+    if not found.alive:
+        return phones, ()
+    down = [phone for phone in phones if found.phones.get(phone.phone_id, "absent") in ("absent", "stopped")]
+    return down, [phone for phone in down if found.phones.get(phone.phone_id, "absent") == "absent"]
 
 
 class _PhoneRow(NamedTuple):
@@ -173,13 +195,7 @@ class Comebacks:
     async def _boot(self, turn: _Turn, row: _PhoneRow, generation_id: str, rows: _Rows) -> None:
         found = next((one for one in await self.runtime.inventory() if one.generation_id == generation_id), None)
         alive = found is not None and found.alive
-        states = found.phones if found is not None and alive else {}
-        down = [
-            one
-            for one in rows.phones.values()
-            if one.status in SHOULD_RUN and states.get(one.phone_id, "absent") in ("absent", "stopped")
-        ]
-        lost = [one for one in down if found is None or (alive and states.get(one.phone_id, "absent") == "absent")]
+        down, lost = down_and_lost(found, [one for one in rows.phones.values() if one.status in SHOULD_RUN])
         wanted = {one.phone_id for one in (*down, row)}
         turn.causes = dict.fromkeys(wanted, turn.causes[row.phone_id])
         await asyncio.to_thread(self._report, row.server_id, alive, down, lost)

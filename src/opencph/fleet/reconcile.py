@@ -8,7 +8,7 @@ to read. Generations that no row knows are nobody's, so they are removed at once
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +17,8 @@ from sqlalchemy import bindparam, func, or_, select, update
 
 from opencph.fleet import Fleet, command_runs, consistency, findings, generations, phone_home, strangers
 from opencph.fleet.adb_check import silent_phones
+from opencph.fleet.boots import SHOULD_RUN, down_and_lost
+from opencph.fleet.filters import among
 from opencph.fleet.ids import new_id
 from opencph.fleet.job_errors import RUNTIME_FAILED, job_failed
 from opencph.fleet.statuses import PhoneStatus, ServerStatus
@@ -80,7 +82,7 @@ _GENERATIONS: Query[GenerationRow] = Query(
 _PHONES: Query[_PhoneRow] = Query(
     select(tables.phones.c.phone_id, tables.phones.c.generation_id, tables.phones.c.status).where(
         in_list(tables.phones.c.generation_id, "generation_ids"),
-        or_(tables.phones.c.status == PhoneStatus.RUNNING, tables.phones.c.status == PhoneStatus.ABNORMAL),
+        among(tables.phones.c.status, SHOULD_RUN),
     ),
     _PhoneRow,
 )
@@ -256,7 +258,7 @@ class Reconciler:
     ) -> None:
         alive = found is not None and found.alive
         states = found.phones if found is not None and found.alive else {}
-        down = [phone for phone in phones if states.get(phone.phone_id, "absent") in ("absent", "stopped")]
+        down, lost = down_and_lost(found, phones)
         back = [phone for phone in phones if phone.status == PhoneStatus.ABNORMAL and states.get(phone.phone_id) == "running"]
         if not down:
             self._retries.pop(row.generation_id, None)
@@ -268,7 +270,6 @@ class Reconciler:
         if loop.time() < not_before:
             return
         self._retries[row.generation_id] = (loop.time() + pause, min(pause * 2, RETRY_MAX_SECONDS))
-        lost = [phone for phone in down if found is None or (alive and states.get(phone.phone_id, "absent") == "absent")]
         if await asyncio.to_thread(self._accept_recovery, row, newest_job, down, alive, lost):
             RECOVERIES.add("server")
             log.warning("phones are down; bringing them back", server_id=row.server_id, phones=len(down), host_alive=alive)
@@ -287,7 +288,7 @@ class Reconciler:
                 _mark_back(tx, row.generation_id, [phone.phone_id for phone in back])
 
     def _accept_recovery(
-        self, row: GenerationRow, newest_job: int, down: list[_PhoneRow], alive: bool, lost: list[_PhoneRow]
+        self, row: GenerationRow, newest_job: int, down: Sequence[_PhoneRow], alive: bool, lost: Sequence[_PhoneRow]
     ) -> bool:
         """Phones that are down become abnormal (-7), a server without its host abnormal (2), and the job is recorded with them."""
         now = now_ms()
@@ -327,7 +328,7 @@ class Reconciler:
         return True
 
 
-def _if_new(phones: list[_PhoneRow]) -> list[str]:
+def _if_new(phones: Sequence[_PhoneRow]) -> list[str]:
     """The ids of phones, unless it is known already of all of them that they are down."""
     return [phone.phone_id for phone in phones] if any(phone.status == PhoneStatus.RUNNING for phone in phones) else []
 
