@@ -21,13 +21,14 @@ from opencph.adb import transfers
 from opencph.adb.client import AdbError, Connection, connect
 from opencph.fleet import Fleet, archives, phone_files
 from opencph.fleet.archives import ArchiveError
+from opencph.fleet.boots import CONNECT_SECONDS
 from opencph.fleet.pools import for_each
 from opencph.runtimes import PhoneSpec
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, command, in_list, scalar
 
 IN_PHONE = "/data/share_apps"  # what appctrl installs from
-CONNECT_SECONDS, LAY_SECONDS = 10.0, 600.0
+LAY_SECONDS = 600.0
 PHONES_AT_ONCE = 4
 SHARE_BYTES_MAX = 50 << 30  # of a server that was bought without a disk for it
 
