@@ -35,6 +35,7 @@ __all__ = [
     "Volume",
     "delete_rows",
     "mappings",
+    "of_server",
     "property_texts",
     "release",
     "reserve",
@@ -141,6 +142,7 @@ POINT_AT = command(
 UNNAME_EIPS = command(  # the generations before no longer name the EIPs that this one takes over
     update(tables.server_addresses).where(_a.generation_id != _GENERATION, _a.eip_id.in_(_named_by_generation)).values(eip_id=None)
 )
+_OF_SERVER: Query[str] = Query(select(tables.servers.c.generation_id).where(tables.servers.c.server_id == _SERVER), scalar)
 TAKE_EIPS = command(update(tables.eips).where(tables.eips.c.eip_id.in_(_named_by_generation)).values(generation_id=_GENERATION))
 
 
@@ -267,6 +269,11 @@ def _reserve_eips(tx: Transaction, fleet: Fleet, plan: GenerationPlan, generatio
             ],
         )
     return [*plan.eip_ids, *made]
+
+
+def of_server(tx: Transaction, server_id: str) -> str | None:
+    """The generation that a server points at; None when there is no such server."""
+    return tx.row(_OF_SERVER, of_server=server_id)
 
 
 def release(tx: Transaction, generation_id: str) -> None:

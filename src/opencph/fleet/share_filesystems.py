@@ -28,7 +28,7 @@ from opencph.wire.errors import CphError
 from opencph.wire.server_actions import ServerJobsResponse
 from opencph.wire.share_filesystems import AttachShareFilesystemRequest, DetachShareFilesystemRequest
 
-_f, _s = tables.share_filesystems.c, tables.servers.c
+_f = tables.share_filesystems.c
 _this = (_f.server_id == bindparam("of_server"), _f.share_id == bindparam("of_share"))
 
 _ATTACHED: Query[str] = Query(select(_f.path).where(*_this), scalar)
@@ -38,7 +38,6 @@ _ATTACH = command(
         server_id=bindparam("of_server"), share_id=bindparam("of_share"), path=bindparam("path")
     )
 )
-_GENERATION: Query[str] = Query(select(_s.generation_id).where(_s.server_id == bindparam("of_server")), scalar)
 
 
 def attach_share_filesystem(
@@ -77,7 +76,7 @@ def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:
 
     def read(server_id: str) -> GenerationSpec:
         with fleet.database.read() as tx:
-            return generations.spec(tx, fleet, tx.row(_GENERATION, of_server=server_id) or "")
+            return generations.spec(tx, fleet, generations.of_server(tx, server_id) or "")
 
     async def make(batch: Batch) -> None:
         payload = _payload(batch.job)

@@ -43,9 +43,6 @@ EXECUTE_MSG_BYTES = 1024
 REMOVE_SECONDS = 120.0  # of one phone
 APP_ROOTS, FILE_ROOTS = ("data",), ("data", "cache")
 
-_GENERATION: Query[str] = Query(
-    select(tables.servers.c.generation_id).where(tables.servers.c.server_id == bindparam("server_id")), scalar
-)
 _RUNNING: Query[str] = Query(
     select(tables.phones.c.phone_id).where(
         tables.phones.c.generation_id == bindparam("generation_id"), tables.phones.c.status == PhoneStatus.RUNNING
@@ -121,8 +118,7 @@ class _Shares:
         server_id = job.server_id or ""
         _, file = await self._fetch(job, ObjectName(payload.bucket, payload.key), FILE_ROOTS)
         with file:
-            found = await asyncio.to_thread(shared_storage.files_of, file)
-            sizes = dict(found)
+            sizes = dict(await asyncio.to_thread(shared_storage.files_of, file))
 
             def replaced(one: App | File) -> bool:
                 return isinstance(one, File) and one.path in sizes
@@ -131,10 +127,10 @@ class _Shares:
 
         def write() -> None:
             with self.fleet.database.write() as tx:
-                tx.run(shared_storage.DELETE_FILES, of_server=server_id, paths=json_list(path for path, _ in found))
+                tx.run(shared_storage.DELETE_FILES, of_server=server_id, paths=json_list(sizes))
                 rows: list[dict[str, Value]] = [
                     {"server_id": server_id, "path": path, "archive": payload.archive, "size": size, "create_ms": now_ms()}
-                    for path, size in dict(found).items()
+                    for path, size in sizes.items()
                 ]
                 tx.run_many(shared_storage.INSERT_FILE, rows)
 
@@ -213,7 +209,7 @@ class _Shares:
     def _phones(self, server_id: str) -> Sequence[PhoneSpec]:
         """The phones of the server that run."""
         with self.fleet.database.read() as tx:
-            generation_id = tx.row(_GENERATION, server_id=server_id)
+            generation_id = generations.of_server(tx, server_id)
             if generation_id is None:
                 return ()
             running = set(tx.rows(_RUNNING, generation_id=generation_id))
