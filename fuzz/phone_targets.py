@@ -19,7 +19,8 @@ from opencph.adb.device import DeviceConnection, Stream
 from opencph.adb.messages import AUTH, CLSE, CNXN, OKAY, OPEN, STLS, WRTE
 from opencph.handset.config import HandsetError, PhoneConfig
 from opencph.handset.disk import Disk
-from opencph.handset.files import Blob, Files, layout
+from opencph.handset.files import Files
+from opencph.handset.nodes import Blob, layout
 from opencph.handset.phone import Phone
 from opencph.handset.sync import SyncService
 from opencph.handset.trees import remove_tree

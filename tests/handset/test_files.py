@@ -18,7 +18,8 @@ from opencph.adb import sync_protocol as wire
 from opencph.adb.client import AdbError
 from opencph.adb.device import Stream
 from opencph.handset.disk import Disk
-from opencph.handset.files import Blob, Files, layout
+from opencph.handset.files import Files
+from opencph.handset.nodes import Blob, layout
 from opencph.handset.sync import SyncService
 from opencph.handset.transfers import Download, Upload
 from opencph.handset.trees import BLOCK_BYTES, remove_tree

@@ -9,69 +9,23 @@ import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from opencph.adb.sync_protocol import FileStat
+from opencph.handset.nodes import Blob, Disk, HostFile, Link, Node, Null, node_stat, open_node
 
 LINKS_MAX = 40
+KEYS = "data/misc/adb"  # where adbd's keys are: only the phone's root changes anything there
+KEYS_FILE = f"/{KEYS}/adb_keys"
 SKELETON = (
     "data/app",
     "data/data",
     "data/local/tmp",
-    "data/misc/adb",
+    KEYS,
     *(f"data/media/0/{name}" for name in ("Android", "DCIM", "Download", "Movies", "Music", "Pictures")),
     "cache",
 )
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 SHELL_UID = 2000
-KEYS = "data/misc/adb"  # where adbd's keys are: only the phone's root changes anything there
-KEYS_FILE = f"/{KEYS}/adb_keys"
-
-
-class Link(NamedTuple):
-    """A symbolic link of the read-only part."""
-
-    target: str
-
-
-class Disk(NamedTuple):
-    """A directory that lives on the phone's disk, or, with an absolute name, elsewhere on this machine."""
-
-    name: str
-
-
-class Blob(NamedTuple):
-    """A read-only file whose contents the phone makes."""
-
-    read: Callable[[], bytes]
-
-
-class HostFile(NamedTuple):
-    """A read-only file of the system image."""
-
-    path: Path
-
-
-class Null(NamedTuple):
-    """/dev/null."""
-
-
-Node = Mapping[str, "Node"] | Link | Disk | Blob | HostFile | Null
-
-
-def layout(system: Mapping[str, Node], shares: Mapping[str, Node], proc: Mapping[str, Node]) -> Mapping[str, Node]:
-    """The root of a phone: what is on its disk, what is read-only, and the file systems that phones share."""
-    return {
-        "cache": Disk("cache"),
-        "data": Disk("data"),
-        "dev": {"null": Null()},
-        "etc": Link("/system/etc"),
-        "mnt": {"sdcard": Link("/sdcard"), **({"sfs_turbo": shares} if shares else {})},
-        "proc": proc,
-        "sdcard": Link("/storage/emulated/0"),
-        "storage": {"emulated": {"0": Link("/data/media/0")}, "self": {"primary": Link("/storage/emulated/0")}},
-        "system": system,
-    }
 
 
 class Place:
@@ -259,7 +213,7 @@ class Files:
             return self._translate(place.lstat())
         if place.node is None:
             return FileStat(error=errno.ENOENT)
-        return _node_stat(place.node)
+        return node_stat(place.node)
 
     def _translate(self, info: os.stat_result) -> FileStat:
         mine = os.geteuid() if self.owner is None else self.owner
@@ -293,10 +247,10 @@ class Files:
                 if not isinstance(place.node, Mapping):
                     missing = errno.ENOENT if place.node is None else errno.ENOTDIR
                     raise OSError(missing, os.strerror(missing))
-                own = _node_stat(place.node)
+                own = node_stat(place.node)
                 yield from ((b".", own), (b"..", own))
                 for name, node in place.node.items():
-                    yield name.encode(), _node_stat(node)
+                    yield name.encode(), node_stat(node)
                 return
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(place.name or ".", flags, dir_fd=place.fd)
@@ -318,7 +272,7 @@ class Files:
         """A file descriptor of a regular file. Raises OSError."""
         with self.resolve(path) as place:
             if place.fd < 0:
-                return _open_node(place.node)
+                return open_node(place.node)
             if not place.name:
                 raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
             fd = os.open(place.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place.fd)
@@ -397,31 +351,3 @@ def _regular(fd: int) -> int:
         code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EPERM
         raise OSError(code, os.strerror(code))
     return fd
-
-
-def _open_node(node: Node | None) -> int:
-    if isinstance(node, HostFile):
-        return os.open(node.path, os.O_RDONLY | os.O_CLOEXEC)
-    if isinstance(node, Blob | Null):
-        fd = os.memfd_create("blob")
-        os.write(fd, b"" if isinstance(node, Null) else node.read())
-        os.lseek(fd, 0, os.SEEK_SET)
-        return fd
-    code = errno.ENOENT if node is None else errno.EISDIR
-    raise OSError(code, os.strerror(code))
-
-
-def _node_stat(node: Node) -> FileStat:
-    if isinstance(node, Link):
-        return FileStat(mode=stat.S_IFLNK | 0o777, nlink=1, size=len(node.target))
-    if isinstance(node, Blob):
-        return FileStat(mode=stat.S_IFREG | 0o644, nlink=1, size=len(node.read()))
-    if isinstance(node, Null):
-        return FileStat(mode=stat.S_IFCHR | 0o666, nlink=1)
-    if isinstance(node, HostFile):
-        try:
-            info = node.path.stat()
-        except OSError as error:
-            return FileStat(error=error.errno or errno.EIO)
-        return FileStat(mode=stat.S_IFREG | 0o755, nlink=1, size=info.st_size, mtime=int(info.st_mtime))
-    return FileStat(mode=stat.S_IFDIR | 0o755, nlink=2)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from opencph.handset.files import Blob, Disk, HostFile, Link, Node, layout
+from opencph.handset.nodes import Blob, Disk, HostFile, Link, Node, layout
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
