@@ -53,6 +53,7 @@ def test_a_command_for_servers_makes_a_job_for_each_of_their_phones(world: Fleet
     assert [one.phone_id for one in answer.jobs[:-1]] == phones
     assert all(one.job_id and one.error_code is None for one in answer.jobs[:-1])
     assert (answer.jobs[-1].server_id, answer.jobs[-1].error_code) == ("f" * 32, "CPS.0097")
+    assert "there is no server 'ffff" in (answer.jobs[-1].error_msg or "")
     assert world.counts()["jobs"] == len(phones) + 1  # and the purchase
 
 

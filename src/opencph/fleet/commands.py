@@ -14,29 +14,22 @@ from opencph.fleet.statuses import PhoneStatus
 from opencph.iam import Caller
 from opencph.jobs import NewJob
 from opencph.store import tables
-from opencph.store.database import Query, Transaction, in_list, json_list, scalar
+from opencph.store.database import Query, Transaction, in_list, json_list
 from opencph.wire.commands import CommandJob, CommandRequest, CommandResponse
 from opencph.wire.errors import CphError, shown
 
 
 class _Found(NamedTuple):
     server_id: str
-    phone_id: str
+    phone_id: str | None  # None: the server has no phones
 
 
 _PHONES_OF_SERVERS = Query(
     select(tables.servers.c.server_id, tables.phones.c.phone_id)
-    .join(tables.phones, tables.phones.c.generation_id == tables.servers.c.generation_id)
+    .outerjoin(tables.phones, tables.phones.c.generation_id == tables.servers.c.generation_id)
     .where(tables.servers.c.project_id == bindparam("of_project"), in_list(tables.servers.c.server_id, "server_ids"))
     .order_by(tables.servers.c.seq, tables.phones.c.number),
     _Found,
-)
-
-_KNOWN: Query[str] = Query(
-    select(tables.servers.c.server_id).where(
-        tables.servers.c.project_id == bindparam("of_project"), tables.servers.c.server_id == bindparam("server_id")
-    ),
-    scalar,
 )
 
 
@@ -51,15 +44,16 @@ def named(tx: Transaction, project_id: str, body: CommandRequest) -> tuple[list[
     if body.phone_ids:
         return list(body.phone_ids), []
     found = tx.rows(_PHONES_OF_SERVERS, of_project=project_id, server_ids=json_list(body.server_ids))
-    there = {row.server_id for row in found}
+    known = {row.server_id for row in found}
+    with_phones = {row.server_id for row in found if row.phone_id is not None}
     refused = []
     for server_id in dict.fromkeys(body.server_ids):
-        if server_id not in there:
-            known = tx.row(_KNOWN, of_project=project_id, server_id=server_id) is not None
-            cause = f"server {server_id} has no phones" if known else f"there is no server {shown(server_id)} in this project"
+        if server_id not in with_phones:
+            there = server_id in known
+            cause = f"server {server_id} has no phones" if there else f"there is no server {shown(server_id)} in this project"
             error = CphError("CPS.0097", cause)
             refused.append(CommandJob(server_id=server_id, error_code=error.code, error_msg=error.message))
-    return [row.phone_id for row in found], refused
+    return [row.phone_id for row in found if row.phone_id is not None], refused
 
 
 def run_shell_command(fleet: Fleet, caller: Caller, request_id: str, body: CommandRequest) -> CommandResponse:
