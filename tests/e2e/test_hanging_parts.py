@@ -179,7 +179,7 @@ def test_after_a_rolling_restart_the_new_parts_are_watched(start: StartUp, event
     before = pids(cph)
     os.kill(before["gateway"], signal.SIGSTOP)
     eventually(lambda: pids(cph).get("gateway", before["gateway"]) != before["gateway"], f"another gateway: {words(cph)}")
-    assert said(cph, "the gateway hangs")
+    eventually(lambda: said(cph, "the gateway hangs"), f"it is said: {words(cph)}")
     eventually(lambda: answers(cph) and len(pids(cph)) == len(PARTS), f"all parts are there: {words(cph)}")
 
 
@@ -192,7 +192,7 @@ def test_a_part_that_dies_before_its_turn_in_a_rolling_restart_is_there_once_aft
     eventually(lambda: names(cph).count("opencph-worker") == 2, f"the new worker is there: {words(cph)}")
     os.kill(old["api"], signal.SIGKILL)
     assert restart.wait(60) == 0, words(cph)
-    assert said(cph, "the api was killed by signal 9; starting it again")
+    eventually(lambda: said(cph, "the api was killed by signal 9; starting it again"), f"it is said: {words(cph)}")
     eventually(lambda: sorted(names(cph)) == sorted(f"opencph-{name}" for name in PARTS), f"one of each: {names(cph)} {words(cph)}")
     assert set(pids(cph).values()).isdisjoint(old.values())
 

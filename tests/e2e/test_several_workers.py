@@ -152,11 +152,13 @@ def test_a_worker_that_is_frozen_while_it_takes_jobs_keeps_no_other_from_taking_
         waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
         eventually(lambda: site.rows(waiting) != [], f"the worker takes the job, and waits for its row: {site.words()}")
         os.kill(first.process.pid, signal.SIGSTOP)
-    eventually(lambda: _frozen(site), f"its transaction is open, and nobody works in it: {site.words()}")
     locked = (
         "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND state = 'idle in transaction'"
     )
-    assert site.rows(locked) != [], "under the lock of the leases"
+    eventually(
+        lambda: _frozen(site) and site.rows(locked) != [],
+        f"its transaction is open under the lock of the leases, and nobody works in it: {site.words()}",
+    )
     site.start("worker")
     eventually(all_normal(client, bought), f"the second worker does the job: {site.words()}")
     os.kill(first.process.pid, signal.SIGCONT)
@@ -208,6 +210,7 @@ def test_a_worker_with_another_directory_does_no_harm_to_phones_that_live_elsewh
                 assert worker.stop() == 0
             other = site.start(part, data="other", wait=False)
             assert other.process.wait(40) == 1, other.output
+            other.stop()  # all that it said is read
             (said,) = [line for line in other.output if line.startswith("opencph ")]
             assert said.startswith(f"opencph {part} cannot run: the phones of this database live in {site.directory}/data on ")
             assert "opencph hosts adopt" in said

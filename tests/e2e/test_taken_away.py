@@ -184,7 +184,8 @@ def test_with_a_log_that_can_only_fail_jobs_parts_and_phones_go_on_and_it_is_tol
     command_succeeds(cph, eventually, phone_of(cph, server_id))
     eventually(lambda: phones_run(cph, server_id), f"the phones are back: {words(cph)}")
     bought(cph, eventually, "meanwhile")
-    assert said(cph, f"{logs / FILE_NAME} cannot be written: Not a directory; lines go to stderr alone")
+    told = f"{logs / FILE_NAME} cannot be written: Not a directory; lines go to stderr alone"
+    eventually(lambda: said(cph, told), f"it is said: {words(cph)}")
     eventually(lambda: "lines of the log are lost" in opencph(cph, "status").stdout, "`opencph status` says so")
     assert total(scrape(cph), "opencph_log_lines_lost_total", process="worker") > 0
     logs.unlink()
@@ -198,7 +199,8 @@ def test_an_up_starts_without_a_log(start: StartUp, eventually: Eventually, dire
     (directory / "data" / "logs").write_text("somebody's file")
     cph = start()
     bought(cph, eventually, "unlogged")
-    assert said(cph, "cannot be written: Not a directory; lines go to stderr alone")
+    told = "cannot be written: Not a directory; lines go to stderr alone"
+    eventually(lambda: said(cph, told), f"it is said: {words(cph)}")
 
 
 def test_a_job_goes_on_while_the_log_was_put_aside_and_no_new_one_can_be_made(

@@ -132,6 +132,7 @@ def test_the_openssh_client_prints_why_it_is_sent_away(network: Network, public:
         assert f"too many connections from {ssh.source} to this address: at most 2" in said
     ssh.processes[0].kill()
     ssh.processes[0].wait()
+    wait_until(lambda: "tunnel closed" in running.log.read_text(), "its share given back")
     ssh.tunnel(f"{_phone(network)}:5555")
     ssh.tunnel(f"{_phone(network)}:5555", options=("BindAddress=127.9.9.9",))  # another client has its own share
     assert f'"peer": "{ssh.source}"' in running.log.read_text()

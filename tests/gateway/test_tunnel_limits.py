@@ -332,13 +332,13 @@ SERVER = "opencph.gateway.ssh_server."
 
 def test_a_client_that_does_not_answer_any_more_is_dropped(server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones) -> None:
     phones.listen(server.phone, 5555)
-    running = gateway({SERVER + "KEEPALIVE_SECONDS": 0.3, SERVER + "KEEPALIVE_MISSES": 2})
+    running = gateway({SERVER + "KEEPALIVE_SECONDS": 0.5, SERVER + "KEEPALIVE_MISSES": 4})
     before = sockets(running.process.pid)
     (port,) = ssh.tunnel(f"{server.phone}:5555")
     alive = Client(ssh.local, port)
     alive.line()
     (process,) = ssh.processes
-    time.sleep(2.0)  # longer than the keep-alive takes: who answers stays
+    time.sleep(4.0)  # longer than the keep-alive takes: who answers stays
     assert alive.say("still here") == "still here"
     process.send_signal(signal.SIGSTOP)
     try:

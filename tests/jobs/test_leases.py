@@ -135,14 +135,14 @@ def test_work_longer_than_the_lease_is_kept_by_its_heartbeat(database: Database)
     async def effect(batch: Batch) -> None:
         nonlocal runs
         runs += 1
-        await asyncio.sleep(2)
+        await asyncio.sleep(5)
 
     kind = JobKind("k", (Step("a", effect=effect),), batched=True)
     other = open_database(database.url)
     ids = submit(database, ["lane"] * 3)
 
     async def main() -> None:
-        async with working(database, kind, lease_seconds=0.6), working(other, kind, lease_seconds=0.6):
+        async with working(database, kind, lease_seconds=1.5), working(other, kind, lease_seconds=1.5):
             await until(lambda: all(database.row(STATUS, job_id=job_id) == SUCCEEDED for job_id in ids))
 
     asyncio.run(main())

@@ -99,7 +99,20 @@ def used() -> Iterator[Used]:
             lambda: one.rows(select(jobs.c.kind, jobs.c.status, jobs.c.step, jobs.c.error_msg)),
         )
         one.job_ids.extend(str(job_id) for (job_id,) in one.rows(select(jobs.c.job_id).where(jobs.c.request_id == one.request_id)))
+        wait(lambda: _told(one), lambda: (scrape(cph).get("opencph_jobs_ended_total"), log_lines(cph.data)[-5:]))
         yield one
+
+
+def _told(one: Used) -> bool:
+    """Whether the purchase is over for those who count and log it too: they hear of it after the database."""
+    lines = [*log_lines(one.cph.data), *log_lines(one.cph.data, "handset.log")]
+    found, events = scrape(one.cph), {line["event"] for line in lines if line.get("request_id") == one.request_id}
+    return (
+        total(found, "opencph_jobs_ended_total", kind="create_server") > 0
+        and total(found, "opencph_mappings_open", process="gateway") >= PHONES_PER_SERVER * 2
+        and events >= {"request", "job ended"}
+        and any(f"{PHONES_PER_SERVER} phones done" in event for event in events)
+    )
 
 
 # --- metrics ----------------------------------------
@@ -207,7 +220,10 @@ def test_commands_are_counted_by_what_became_of_them(used: Used) -> None:
         one, other = (total(found, "opencph_phone_commands_total", command="shell", outcome=how) for how in ("done", "failed"))
         return one, other
 
-    wait(lambda: counted() == (1, 1), counted)
+    def ended() -> float:  # counted after the commands themselves
+        return total(scrape(used.cph), "opencph_jobs_ended_total", kind="phone_command")
+
+    wait(lambda: counted() == (1, 1) and ended() == 2, lambda: (counted(), ended()))
     found = scrape(used.cph)
     assert total(found, "opencph_jobs_ended_total", kind="phone_command", outcome="succeeded") == 1
     assert total(found, "opencph_jobs_ended_total", kind="phone_command", outcome="failed") == 1

@@ -73,6 +73,7 @@ def test_a_part_that_is_killed_or_stands_still_is_missed_until_it_is_back(start:
     until(cph, [])
     os.kill(first, signal.SIGKILL)
     wait(lambda: missing(cph) == [] and pids_of(cph, kind) not in ([], [first]), lambda: (ready(cph), log_lines(cph.data)[-5:]))
+    wait(lambda: total(scrape(cph), "opencph_up", process=kind) == 1, lambda: scrape(cph)["opencph_up"])  # it counts a little later
     found = scrape(cph)
     assert total(found, "opencph_processes_silent") == 0 and total(found, "opencph_up", process=kind) == 1
     sockets = {path.name for path in (cph.data / "run").glob(f"metrics-{kind}-*.sock")}

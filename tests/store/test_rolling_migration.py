@@ -19,6 +19,7 @@ from sqlalchemy.types import BigInteger
 
 from opencph.store import migrate as migrate_module
 from opencph.store.migrate import HEAD, migrate, upgrade
+from opencph.testing import own_network
 from store.conftest import assert_at_head, engine_of, migrate_at_once
 
 REVISIONS = [f"{number:04}" for number in range(1, int(HEAD) + 1)]
@@ -180,9 +181,11 @@ def test_no_part_starts_on_a_database_that_is_newer(empty_url: str, tmp_path: Pa
         connection.execute(text("UPDATE alembic_version SET version_num = '4711'"))
     engine.dispose()
     arguments = [sys.executable, "-m", "opencph", command, "--data", str(tmp_path / "data"), "--database", empty_url]
-    environment = {"PATH": "/usr/bin:/bin", "OPENCPH_LISTEN": "127.0.0.1:0", "OPENCPH_NETWORK": "127.127.0.0/20"}
+    environment = {"PATH": "/usr/bin:/bin", "OPENCPH_LISTEN": "127.0.0.1:0"}
     environment |= {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    with own_network() as network:
+        environment["OPENCPH_NETWORK"] = network.replace("/16", "/20")
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120, env=environment)
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("opencph ")]
     assert done.returncode == 1
     assert "the database is at revision '4711', which this version of OpenCPH does not know" in said
