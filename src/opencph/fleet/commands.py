@@ -61,15 +61,8 @@ def run_shell_command(fleet: Fleet, caller: Caller, request_id: str, body: Comma
 
     def job_of(phone: Phone, _: None) -> NewJob:
         running(phone)
-        return NewJob(
-            project_id=caller.project_id,
-            request_id=request_id,
-            kind=PHONE_COMMAND,
-            lane=phone.server_id,
-            server_id=phone.server_id,
-            phone_id=phone.phone_id,
-            payload=PhoneCommandJob(generation_id=phone.generation_id, command=body.command, content=body.content),
-        )
+        payload = PhoneCommandJob(generation_id=phone.generation_id, command=body.command, content=body.content)
+        return phone_batches.new_job(caller, request_id, PHONE_COMMAND, phone, payload)
 
     with fleet.database.write() as tx:
         tx.lock("placement")

@@ -8,9 +8,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
+import msgspec
 from sqlalchemy import bindparam, select
 
 from opencph.fleet.statuses import PhoneStatus, ServerStatus
+from opencph.iam import Caller
 from opencph.jobs import NewJob, queue
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, in_list, json_list
@@ -95,6 +97,19 @@ def ready(phone: Phone | None, phone_id: str, taken: set[str]) -> Phone:
     if phone.status not in SETTLED:
         raise CphError("CPS.0165", f"phone {phone_id} has status {phone.status}; wait until its job has ended")
     return phone
+
+
+def new_job(caller: Caller, request_id: str, kind: str, phone: Phone, payload: msgspec.Struct) -> NewJob:
+    """A job for a phone, in the lane of its server."""
+    return NewJob(
+        project_id=caller.project_id,
+        request_id=request_id,
+        kind=kind,
+        lane=phone.server_id,
+        server_id=phone.server_id,
+        phone_id=phone.phone_id,
+        payload=payload,
+    )
 
 
 def accept(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from opencph.fleet import Fleet, phone_batches
 from opencph.fleet.command_payloads import (
     EXPAND_PHONE,
@@ -43,18 +41,6 @@ _SIZES = Query(
 )
 
 
-def _job(caller: Caller, request_id: str, kind: str, phone: Phone, payload: msgspec.Struct) -> NewJob:
-    return NewJob(
-        project_id=caller.project_id,
-        request_id=request_id,
-        kind=kind,
-        lane=phone.server_id,
-        server_id=phone.server_id,
-        phone_id=phone.phone_id,
-        payload=payload,
-    )
-
-
 def batch_export_cloud_phone_data(
     fleet: Fleet, caller: Caller, request_id: str, body: BatchExportCloudPhoneDataRequest
 ) -> PhoneJobsResponse:
@@ -69,7 +55,7 @@ def batch_export_cloud_phone_data(
             bucket=info.object.bucket,
             key=info.object.key,
         )
-        return _job(caller, request_id, EXPORT_PHONE, phone, payload)
+        return phone_batches.new_job(caller, request_id, EXPORT_PHONE, phone, payload)
 
     with fleet.database.write() as tx:
         tx.lock("placement")
@@ -85,7 +71,7 @@ def batch_import_cloud_phone_data(
     def job_of(phone: Phone, info: RestoreInfo) -> NewJob:
         running(phone)
         payload = ImportPhoneJob(generation_id=phone.generation_id, bucket=info.object.bucket, key=info.object.key)
-        return _job(caller, request_id, IMPORT_PHONE, phone, payload)
+        return phone_batches.new_job(caller, request_id, IMPORT_PHONE, phone, payload)
 
     with fleet.database.write() as tx:
         tx.lock("placement")
@@ -108,7 +94,7 @@ def expand_phone_data_volume_size(
                     "CPS.0077", f"new_size {one.new_size} of phone {phone.phone_id}: its disk has {now} GiB and can only grow"
                 )
             payload = ExpandPhoneJob(generation_id=phone.generation_id, new_size=one.new_size)
-            return _job(caller, request_id, EXPAND_PHONE, phone, payload)
+            return phone_batches.new_job(caller, request_id, EXPAND_PHONE, phone, payload)
 
         wanted = [(one.phone_id, one) for one in body.phones]
         return PhoneJobsResponse(request_id=request_id, jobs=phone_batches.accept(tx, caller.project_id, wanted, job_of))

@@ -10,11 +10,11 @@ from sqlalchemy import bindparam, update
 from opencph.fleet import Fleet, speed_limits
 from opencph.fleet.images import check_usable
 from opencph.fleet.payloads import RESET_PHONE, RESTART_PHONE, STOP_PHONE, ResetPhoneJob, RestartPhoneJob, StopPhoneJob
-from opencph.fleet.phone_batches import Phone, merged, read, ready
+from opencph.fleet.phone_batches import Phone, merged, new_job, read, ready
 from opencph.fleet.statuses import PhoneStatus
 from opencph.fleet.times import now_ms
 from opencph.iam import Caller
-from opencph.jobs import NewJob, queue
+from opencph.jobs import queue
 from opencph.store import tables
 from opencph.store.database import command, in_list, json_list
 from opencph.wire.errors import CphError
@@ -114,15 +114,7 @@ def _accept(
             queue.accept(
                 tx,
                 [
-                    NewJob(
-                        project_id=caller.project_id,
-                        request_id=request_id,
-                        kind=kind.name,
-                        lane=item.server_id,
-                        server_id=item.server_id,
-                        phone_id=item.phone_id,
-                        payload=kind.payload(generation_id=item.generation_id),
-                    )
+                    new_job(caller, request_id, kind.name, item, kind.payload(generation_id=item.generation_id))
                     for item in items
                     if isinstance(item, Phone)
                 ],
