@@ -284,25 +284,22 @@ class ObjectApi:
 
     def _get(self, asked: Request) -> Answer:
         info = self.store.head(asked.bucket, asked.key)
-        etag = f'"{info.etag}"'
-        headers = [
-            ("ETag", etag),
-            ("Last-Modified", formatdate(info.modified_ms // 1000, usegmt=True)),
-            ("Content-Type", info.content_type or "binary/octet-stream"),
-            ("Accept-Ranges", "bytes"),
-        ]
+        headers = {
+            "ETag": f'"{info.etag}"',
+            "Last-Modified": formatdate(info.modified_ms // 1000, usegmt=True),
+            "Content-Type": info.content_type or "binary/octet-stream",
+            "Accept-Ranges": "bytes",
+        }
         kind = "x-obs-meta-" if asked.dialect == "OBS" else "x-amz-meta-"
-        headers = list(
-            (dict(headers) | object_headers.answered(info.metadata, kind) | object_headers.overrides(asked.query)).items()
-        )
+        headers |= object_headers.answered(info.metadata, kind) | object_headers.overrides(asked.query)
         object_headers.check_reading(asked.headers, info)
         span = object_headers.span(asked.headers, info)
         first, length = span if span is not None else (0, info.size)
-        headers.append(("Content-Length", str(length)))
+        headers["Content-Length"] = str(length)
         if span is not None:
-            headers.append(("Content-Range", f"bytes {first}-{first + length - 1}/{info.size}"))
+            headers["Content-Range"] = f"bytes {first}-{first + length - 1}/{info.size}"
         body = b"" if asked.method == "HEAD" else self.store.read(asked.bucket, asked.key, first, length)
-        return Answer(206 if span is not None else 200, body, tuple(headers))
+        return Answer(206 if span is not None else 200, body, tuple(headers.items()))
 
     async def _upload(self, asked: Request) -> Answer:
         place, upload_id = (asked.bucket, asked.key), asked.query.get("uploadid", "")
