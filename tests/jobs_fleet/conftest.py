@@ -1,16 +1,18 @@
-"""The fixtures of the fleet's jobs: a world on each kind of database, and one for real light phones."""
+"""The fixtures of the fleet's jobs: a world on each kind of database, one for real light phones, and those phones at work."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from jobs_fleet.small_world import World
 from opencph.adb.client import AdbError, connect
+from opencph.runtimes.builtin import BuiltinRuntime
 from opencph.testing import own_network
 
 
@@ -42,6 +44,17 @@ def handsets() -> Iterator[World]:
                 world.fleet.close()
     finally:
         shutil.rmtree(directory)
+
+
+@asynccontextmanager
+async def light_phones(world: World, runtime: BuiltinRuntime | None = None) -> AsyncIterator[BuiltinRuntime]:
+    """A jobs engine whose phones are real light ones; they end with the block."""
+    runtime = runtime or BuiltinRuntime(world.settings.data, boots_at_once=200)
+    try:
+        async with world.working(runtime):
+            yield runtime
+    finally:
+        await runtime.shutdown()
 
 
 async def file_of(ip: str, path: str) -> bytes | None:

@@ -10,14 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jobs_fleet.conftest import file_of
+from jobs_fleet.conftest import file_of, light_phones
 from jobs_fleet.small_world import IMAGE, World
 from opencph.adb.client import connect
 from opencph.fleet import images
 from opencph.fleet.ids import new_id
 from opencph.fleet.image_making import ImageMakingError, capture_image, import_image
 from opencph.iam import Caller
-from opencph.runtimes.builtin import BuiltinRuntime
 from opencph.wire.custom_images import (
     AddImageMemberRequest,
     ListImageMembersQuery,
@@ -139,24 +138,20 @@ def test_phones_have_the_files_of_their_image_and_a_phone_makes_one(handsets: Wo
     world = handsets
 
     async def main() -> None:
-        runtime = BuiltinRuntime(world.settings.data, boots_at_once=200)
-        try:
-            async with world.working(runtime):
-                (server_id,) = await world.bought()
-                image_id = await asyncio.to_thread(made, world, tmp_path)
-                one, two, _ = world.phones(server_id)
-                (item,) = world.reset(one.phone_id, image_id=image_id).jobs
-                assert (await world.ended(item.job_id or "")).status == 2
-                assert (await file_of(one.ip, FILE), await file_of(two.ip, FILE)) == (b"gold", None)
-                async with await connect(one.ip) as phone:
-                    assert (await phone.shell("getprop ro.build.version.release")).stdout.startswith(b"7")
-                    await phone.push(b"more", FILE)
-                captured = await asyncio.to_thread(lambda: capture_image(world.fleet, one.phone_id, name="captured"))
-                (item,) = world.reset(two.phone_id, image_id=captured).jobs
-                assert (await world.ended(item.job_id or "")).error_msg is None
-                assert await file_of(two.ip, FILE) == b"more"
-                assert world.phones(server_id)[1].image_id == captured
-        finally:
-            await runtime.shutdown()
+        async with light_phones(world):
+            (server_id,) = await world.bought()
+            image_id = await asyncio.to_thread(made, world, tmp_path)
+            one, two, _ = world.phones(server_id)
+            (item,) = world.reset(one.phone_id, image_id=image_id).jobs
+            assert (await world.ended(item.job_id or "")).status == 2
+            assert (await file_of(one.ip, FILE), await file_of(two.ip, FILE)) == (b"gold", None)
+            async with await connect(one.ip) as phone:
+                assert (await phone.shell("getprop ro.build.version.release")).stdout.startswith(b"7")
+                await phone.push(b"more", FILE)
+            captured = await asyncio.to_thread(lambda: capture_image(world.fleet, one.phone_id, name="captured"))
+            (item,) = world.reset(two.phone_id, image_id=captured).jobs
+            assert (await world.ended(item.job_id or "")).error_msg is None
+            assert await file_of(two.ip, FILE) == b"more"
+            assert world.phones(server_id)[1].image_id == captured
 
     asyncio.run(main())

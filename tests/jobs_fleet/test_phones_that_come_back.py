@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from sqlalchemy import bindparam, update
 
-from jobs_fleet.conftest import file_of
+from jobs_fleet.conftest import file_of, light_phones
 from jobs_fleet.small_world import JobRow, World, eventually
 from jobs_fleet.test_shared_storage import ended, push_files, put
 from opencph.adb import client
@@ -55,13 +55,10 @@ class CountingRuntime(BuiltinRuntime):
 async def bought(world: World, model: str = "test.c3") -> AsyncIterator[tuple[CountingRuntime, str]]:
     """A worker without a reconciler, and a server that is normal."""
     runtime = CountingRuntime(world)
-    try:
-        async with world.working(runtime):
-            (server_id,) = await world.bought(model=model)
-            runtime.started.clear()
-            yield runtime, server_id
-    finally:
-        await runtime.shutdown()
+    async with light_phones(world, runtime):
+        (server_id,) = await world.bought(model=model)
+        runtime.started.clear()
+        yield runtime, server_id
 
 
 async def kill_host(world: World, server_id: str) -> None:

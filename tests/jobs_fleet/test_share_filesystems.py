@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from jobs_fleet.conftest import file_of
+from jobs_fleet.conftest import file_of, light_phones
 from jobs_fleet.memory_runtime import MemoryRuntime
 from jobs_fleet.small_world import World
 from opencph.adb.client import connect
 from opencph.fleet.ids import new_id
 from opencph.fleet.share_filesystems import attach_share_filesystem, detach_share_filesystem
 from opencph.handset.config import PhoneConfig
-from opencph.runtimes.builtin import BuiltinRuntime
 from opencph.wire.server_actions import ServerJobsResponse
 from opencph.wire.share_filesystems import AttachShareFilesystemRequest, DetachShareFilesystemRequest
 
@@ -85,23 +84,19 @@ def test_what_one_phone_writes_all_phones_of_attached_servers_read(handsets: Wor
     world = handsets
 
     async def main() -> None:
-        runtime = BuiltinRuntime(world.settings.data, boots_at_once=200)
-        try:
-            async with world.working(runtime):
-                first, second = await world.bought(count=2)
-                one, two = world.phones(first)[0].ip, world.phones(second)[0].ip
-                assert (await shell(one, f"ls {PLACE}"))[0] != 0  # and a sandbox without it is there
-                await done(world, attach(world, first, second))
-                assert await shell(one, f"echo hello > {PLACE}/file && cat {PLACE}/file") == (0, b"hello\n")
-                assert await shell(two, f"cat {PLACE}/file") == (0, b"hello\n")
-                assert await file_of(two, f"{PLACE}/file") == b"hello\n"
-                async with await connect(two) as phone:
-                    await phone.push(b"pushed", f"{PLACE}/pushed")
-                assert await shell(one, f"cat {PLACE}/pushed") == (0, b"pushed")
-                await done(world, detach(world, second))
-                assert await file_of(two, f"{PLACE}/file") is None and (await shell(two, f"cat {PLACE}/file"))[0] != 0
-                assert await file_of(one, f"{PLACE}/file") == b"hello\n"
-        finally:
-            await runtime.shutdown()
+        async with light_phones(world):
+            first, second = await world.bought(count=2)
+            one, two = world.phones(first)[0].ip, world.phones(second)[0].ip
+            assert (await shell(one, f"ls {PLACE}"))[0] != 0  # and a sandbox without it is there
+            await done(world, attach(world, first, second))
+            assert await shell(one, f"echo hello > {PLACE}/file && cat {PLACE}/file") == (0, b"hello\n")
+            assert await shell(two, f"cat {PLACE}/file") == (0, b"hello\n")
+            assert await file_of(two, f"{PLACE}/file") == b"hello\n"
+            async with await connect(two) as phone:
+                await phone.push(b"pushed", f"{PLACE}/pushed")
+            assert await shell(one, f"cat {PLACE}/pushed") == (0, b"pushed")
+            await done(world, detach(world, second))
+            assert await file_of(two, f"{PLACE}/file") is None and (await shell(two, f"cat {PLACE}/file"))[0] != 0
+            assert await file_of(one, f"{PLACE}/file") == b"hello\n"
 
     asyncio.run(main())

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from apk_maker import apk
-from jobs_fleet.conftest import file_of
+from jobs_fleet.conftest import file_of, light_phones
 from jobs_fleet.small_world import World
 from opencph.adb.client import connect
 from opencph.fleet import shared_storage
@@ -17,7 +17,6 @@ from opencph.fleet.ids import new_id
 from opencph.fleet.job_views import show_job
 from opencph.fleet.shares import delete_share_files, list_share_files, push_share_apps, push_share_files
 from opencph.objects import buckets, open_store, spooled
-from opencph.runtimes.builtin import BuiltinRuntime
 from opencph.wire.object_names import ObjectName
 from opencph.wire.server_actions import ServerJobsResponse
 from opencph.wire.shares import DeleteShareFilesRequest, ListShareFilesQuery, PushShareAppsRequest, PushShareFilesRequest
@@ -64,27 +63,23 @@ def test_the_new_phones_of_a_changed_server_have_what_it_shares_at_once_and_afte
         return f"package:{PACKAGE}" in listed and await file_of(ip, FILE) == b"A"
 
     async def main() -> None:
-        runtime = BuiltinRuntime(world.settings.data, boots_at_once=200)
-        try:
-            async with world.working(runtime):
-                (server_id,) = await world.bought()
-                app = put(world, f"{PACKAGE}_1.tar", {f"data/app/{PACKAGE}-1/base.apk": apk(PACKAGE)})
-                assert await ended(world, push_app(world, server_id, app)) == [(2, None)]
-                files = put(world, "share.tar", {FILE[1:]: b"A"})
-                assert await ended(world, push_files(world, server_id, files)) == [(2, None)]
-                old = [phone.phone_id for phone in world.phones(server_id)]
-                job = await world.ended(world.change(server_id))
-                assert (job.status, job.error_msg) == (2, None)
-                phones = world.phones(server_id)
-                assert not {phone.phone_id for phone in phones} & set(old)
-                assert [await has_all(phone.ip) for phone in phones] == [True] * len(phones)
-                async with await connect(phones[0].ip) as phone:
-                    await phone.shell(f"pm uninstall {PACKAGE}")
-                (item,) = world.reset(phones[0].phone_id).jobs
-                assert (await world.ended(item.job_id or "")).error_msg is None
-                assert await has_all(phones[0].ip)
-        finally:
-            await runtime.shutdown()
+        async with light_phones(world):
+            (server_id,) = await world.bought()
+            app = put(world, f"{PACKAGE}_1.tar", {f"data/app/{PACKAGE}-1/base.apk": apk(PACKAGE)})
+            assert await ended(world, push_app(world, server_id, app)) == [(2, None)]
+            files = put(world, "share.tar", {FILE[1:]: b"A"})
+            assert await ended(world, push_files(world, server_id, files)) == [(2, None)]
+            old = [phone.phone_id for phone in world.phones(server_id)]
+            job = await world.ended(world.change(server_id))
+            assert (job.status, job.error_msg) == (2, None)
+            phones = world.phones(server_id)
+            assert not {phone.phone_id for phone in phones} & set(old)
+            assert [await has_all(phone.ip) for phone in phones] == [True] * len(phones)
+            async with await connect(phones[0].ip) as phone:
+                await phone.shell(f"pm uninstall {PACKAGE}")
+            (item,) = world.reset(phones[0].phone_id).jobs
+            assert (await world.ended(item.job_id or "")).error_msg is None
+            assert await has_all(phones[0].ip)
 
     asyncio.run(main())
 
@@ -95,35 +90,31 @@ def test_shared_storage_is_as_large_as_it_says(handsets: World, monkeypatch: pyt
     monkeypatch.setattr(shared_storage, "SHARE_BYTES_MAX", 1 << 20)
 
     async def main() -> None:
-        runtime = BuiltinRuntime(world.settings.data, boots_at_once=200)
-        try:
-            async with world.working(runtime):
-                (server_id,) = await world.bought()
+        async with light_phones(world):
+            (server_id,) = await world.bought()
 
-                async def capacity() -> str:
-                    query = ListShareFilesQuery(server_ids=(server_id,), path="/data", offset=0, limit=50)
-                    (item,) = list_share_files(world.fleet, world.caller, new_id(), query).jobs
-                    await world.ended(item.job_id or "")
-                    return show_job(world.fleet, world.caller, new_id(), item.job_id or "").execute_msg or ""
+            async def capacity() -> str:
+                query = ListShareFilesQuery(server_ids=(server_id,), path="/data", offset=0, limit=50)
+                (item,) = list_share_files(world.fleet, world.caller, new_id(), query).jobs
+                await world.ended(item.job_id or "")
+                return show_job(world.fleet, world.caller, new_id(), item.job_id or "").execute_msg or ""
 
-                small = put(world, "small.tar", {"data/share_me/small": b"x" * (600 << 10)})
-                assert await ended(world, push_files(world, server_id, small)) == [(2, None)]
-                full = await capacity()
-                assert '"share_base_max_size":"1M"' in full and '"1M 600K 424K 58%' in full, full
-                other = put(world, "other.tar", {"data/share_me/other": b"x" * (600 << 10)})
-                ((status, message),) = await ended(world, push_files(world, server_id, other))
-                assert status == -1 and "the shared storage" in (message or "") and "bytes left" in (message or "")
-                assert await capacity() == full
-                ip = world.phones(server_id)[0].ip
-                assert await file_of(ip, "/data/share_me/other") is None
-                assert len(list((world.settings.data / "shared" / server_id).iterdir())) == 1
-                assert await ended(world, push_files(world, server_id, small)) == [(2, None)]  # in place of itself
-                body = DeleteShareFilesRequest(file_paths=("/data/share_me/small",), server_ids=(server_id,))
-                assert await ended(world, delete_share_files(world.fleet, world.caller, new_id(), body)) == [(2, None)]
-                assert '"1M 0 1M 0%"' in await capacity()
-                assert await ended(world, push_files(world, server_id, other)) == [(2, None)]
-        finally:
-            await runtime.shutdown()
+            small = put(world, "small.tar", {"data/share_me/small": b"x" * (600 << 10)})
+            assert await ended(world, push_files(world, server_id, small)) == [(2, None)]
+            full = await capacity()
+            assert '"share_base_max_size":"1M"' in full and '"1M 600K 424K 58%' in full, full
+            other = put(world, "other.tar", {"data/share_me/other": b"x" * (600 << 10)})
+            ((status, message),) = await ended(world, push_files(world, server_id, other))
+            assert status == -1 and "the shared storage" in (message or "") and "bytes left" in (message or "")
+            assert await capacity() == full
+            ip = world.phones(server_id)[0].ip
+            assert await file_of(ip, "/data/share_me/other") is None
+            assert len(list((world.settings.data / "shared" / server_id).iterdir())) == 1
+            assert await ended(world, push_files(world, server_id, small)) == [(2, None)]  # in place of itself
+            body = DeleteShareFilesRequest(file_paths=("/data/share_me/small",), server_ids=(server_id,))
+            assert await ended(world, delete_share_files(world.fleet, world.caller, new_id(), body)) == [(2, None)]
+            assert '"1M 0 1M 0%"' in await capacity()
+            assert await ended(world, push_files(world, server_id, other)) == [(2, None)]
 
     asyncio.run(main())
 
@@ -132,28 +123,24 @@ def test_what_is_no_directory_of_the_shared_storage_cannot_be_listed(handsets: W
     world = handsets
 
     async def main() -> None:
-        runtime = BuiltinRuntime(world.settings.data, boots_at_once=200)
-        try:
-            async with world.working(runtime):
-                (server_id,) = await world.bought()
-                files = put(world, "share.tar", {FILE[1:]: b"A"})
-                assert await ended(world, push_files(world, server_id, files)) == [(2, None)]
+        async with light_phones(world):
+            (server_id,) = await world.bought()
+            files = put(world, "share.tar", {FILE[1:]: b"A"})
+            assert await ended(world, push_files(world, server_id, files)) == [(2, None)]
 
-                async def listed(path: str) -> tuple[int, str | None, str]:
-                    query = ListShareFilesQuery(server_ids=(server_id,), path=path, offset=0, limit=50)
-                    (item,) = list_share_files(world.fleet, world.caller, new_id(), query).jobs
-                    await world.ended(item.job_id or "")
-                    job = show_job(world.fleet, world.caller, new_id(), item.job_id or "")
-                    return job.status, job.error_code, f"{job.error_msg or ''}{job.execute_msg or ''}"
+            async def listed(path: str) -> tuple[int, str | None, str]:
+                query = ListShareFilesQuery(server_ids=(server_id,), path=path, offset=0, limit=50)
+                (item,) = list_share_files(world.fleet, world.caller, new_id(), query).jobs
+                await world.ended(item.job_id or "")
+                job = show_job(world.fleet, world.caller, new_id(), item.job_id or "")
+                return job.status, job.error_code, f"{job.error_msg or ''}{job.execute_msg or ''}"
 
-                for path in ("/data/nope", "/system", FILE, "/data/share"):
-                    status, code, words = await listed(path)
-                    assert (status, code) == (-1, "CPS.0199"), path
-                    assert f"{path} is no directory of the shared storage" in words
-                for path in ("/data", "/data/share_me"):
-                    status, code, words = await listed(path)
-                    assert (status, code or "") == (2, "") and '"total":1' in words, (path, words)
-        finally:
-            await runtime.shutdown()
+            for path in ("/data/nope", "/system", FILE, "/data/share"):
+                status, code, words = await listed(path)
+                assert (status, code) == (-1, "CPS.0199"), path
+                assert f"{path} is no directory of the shared storage" in words
+            for path in ("/data", "/data/share_me"):
+                status, code, words = await listed(path)
+                assert (status, code or "") == (2, "") and '"total":1' in words, (path, words)
 
     asyncio.run(main())

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from jobs_fleet.conftest import file_of
+from jobs_fleet.conftest import file_of, light_phones
 from jobs_fleet.small_world import World
 from opencph.adb.client import connect
 from opencph.fleet.adb_check import answers_adb
-from opencph.runtimes.builtin import BuiltinRuntime
 from opencph.wire.phones import PhoneJobsResponse
 
 FILE = "/data/local/tmp/mine"
@@ -24,32 +23,28 @@ def test_files_survive_a_restart_and_a_stop_but_no_reset_and_no_change(handsets:
     world = handsets
 
     async def main() -> None:
-        runtime = BuiltinRuntime(world.settings.data, boots_at_once=200)
-        try:
-            async with world.working(runtime):
-                (server_id,) = await world.bought()
-                phone = world.phones(server_id)[0]
-                async with await connect(phone.ip) as connection:
-                    await connection.push(b"mine", FILE)
-                await _done(world, world.restart(phone.phone_id, property='{"sys.prop.writephonenum":"13666666666"}'))
-                assert await file_of(phone.ip, FILE) == b"mine"
-                async with await connect(phone.ip) as connection:
-                    assert (await connection.shell("getprop sys.prop.writephonenum")).stdout == b"13666666666\n"
-                await _done(world, world.stop(phone.phone_id))
-                assert await answers_adb(phone.ip, 0.1) is not None
-                await _done(world, world.restart(phone.phone_id))
-                assert await file_of(phone.ip, FILE) == b"mine"
-                await _done(world, world.reset(phone.phone_id))
-                assert await file_of(phone.ip, FILE) is None
+        async with light_phones(world) as runtime:
+            (server_id,) = await world.bought()
+            phone = world.phones(server_id)[0]
+            async with await connect(phone.ip) as connection:
+                await connection.push(b"mine", FILE)
+            await _done(world, world.restart(phone.phone_id, property='{"sys.prop.writephonenum":"13666666666"}'))
+            assert await file_of(phone.ip, FILE) == b"mine"
+            async with await connect(phone.ip) as connection:
+                assert (await connection.shell("getprop sys.prop.writephonenum")).stdout == b"13666666666\n"
+            await _done(world, world.stop(phone.phone_id))
+            assert await answers_adb(phone.ip, 0.1) is not None
+            await _done(world, world.restart(phone.phone_id))
+            assert await file_of(phone.ip, FILE) == b"mine"
+            await _done(world, world.reset(phone.phone_id))
+            assert await file_of(phone.ip, FILE) is None
 
-                async with await connect(phone.ip) as connection:
-                    await connection.push(b"mine", FILE)
-                assert (await world.ended(world.change(server_id))).status == 2
-                assert await answers_adb(phone.ip, 0.1) is not None
-                assert [await file_of(new.ip, FILE) for new in world.phones(server_id)] == [None] * 3
-                assert (await world.ended(world.delete(server_id))).status == 2
-                assert list(await runtime.inventory()) == []
-        finally:
-            await runtime.shutdown()
+            async with await connect(phone.ip) as connection:
+                await connection.push(b"mine", FILE)
+            assert (await world.ended(world.change(server_id))).status == 2
+            assert await answers_adb(phone.ip, 0.1) is not None
+            assert [await file_of(new.ip, FILE) for new in world.phones(server_id)] == [None] * 3
+            assert (await world.ended(world.delete(server_id))).status == 2
+            assert list(await runtime.inventory()) == []
 
     asyncio.run(main())
