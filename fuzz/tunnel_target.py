@@ -18,10 +18,10 @@ from asyncssh.packet import Boolean, String, UInt32
 
 from fuzz.targets import Target
 from opencph.fleet.generation_routes import Route, RoutedAddress
-from opencph.gateway import ssh_lane
 from opencph.gateway.bandwidth import Limits
 from opencph.gateway.listeners import Listeners
 from opencph.gateway.phone_share import PhoneShares
+from opencph.gateway.ssh_packets import shared_arena
 from opencph.gateway.tunnels import Tunnels
 from opencph.store.database import open_database
 from opencph.store.migrate import migrate
@@ -113,7 +113,7 @@ class _Tunnel:
             async with asyncio.timeout(SECONDS):
                 await asyncio.gather(*self.tunnels._tasks, return_exceptions=True)
             assert not self.tunnels._connections, "a connection that ended is still there"
-            assert not ssh_lane._shared_arena().pending, "bytes of connections that ended still count"
+            assert not shared_arena().pending, "bytes of connections that ended still count"
         if self.client is None:
             self.used = 0
             self.client = await asyncssh.connect(

@@ -11,7 +11,8 @@ import asyncssh
 from opencph.gateway.bandwidth import BYTES_PER_MBIT, Bucket, Limit
 from opencph.gateway.flows import tunnelled
 from opencph.gateway.relay import Address
-from opencph.gateway.ssh_lane import DATA_BYTES, PACKETS_AT_ONCE, Lane, was_reset
+from opencph.gateway.ssh_lane import Lane, was_reset
+from opencph.gateway.ssh_packets import DATA_BYTES, PACKETS_AT_ONCE
 
 #: What the client may have on its way to one phone; OpenSSH's own default. Less where the bandwidth is small or forwards are many.
 WINDOW_BYTES, WINDOW_BYTES_MIN = 2 * 1024 * 1024, 128 * 1024

@@ -22,16 +22,11 @@ from asyncssh.packet import String, UInt32
 
 from opencph.gateway.ssh_ciphers import TAG_BYTES, BadPacketError, PacketCipher, Taken, take
 from opencph.gateway.ssh_farewell import Farewells
+from opencph.gateway.ssh_packets import sealed_adjust, shared_arena
 
 if TYPE_CHECKING:
     from opencph.gateway.ssh_forward import Forward
 
-#: Data in one packet to the client, at most; OpenSSH takes no more.
-DATA_BYTES = 32 * 1024
-#: Packets made of one read from a phone.
-PACKETS_AT_ONCE = 16
-#: One read from the client. Also bounds a packet: asyncssh accepts none of this size.
-READ_BYTES = 512 * 1024
 #: Bytes that wait for the client: above the first no phone is read, below the second they are again.
 OUT_HIGH, OUT_LOW = 1024 * 1024, 256 * 1024
 #: Answers of ours that wait: above it the client is not read either.
@@ -41,13 +36,7 @@ PENDING_HIGH = 32 * 1024 * 1024
 #: The same for each once so many bytes wait for phones in the whole process.
 PENDING_ALL, PENDING_HIGH_THEN = 128 * 1024 * 1024, 1024 * 1024
 
-_DATA_HEAD = struct.Struct(">IBBII")  # length, padding, type, channel, bytes of data
-_ADJUST = struct.Struct(">IBBII")  # length, padding, type, channel, bytes more
 _CHANNEL = struct.Struct(">II")
-_SLOT_BYTES = _DATA_HEAD.size + DATA_BYTES + 32  # and padding
-_SEALED_BYTES = _SLOT_BYTES + TAG_BYTES
-
-
 _TCP_CLOSE = b"\x07"  # tcpi_state, the first byte of struct tcp_info
 
 
@@ -58,33 +47,6 @@ def was_reset(sock: socket.socket) -> bool:
     registered anew.
     """
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == _TCP_CLOSE
-
-
-class _Arena:
-    """What all connections share: room for the packets of one turn, which every turn leaves empty, and the sum of what waits."""
-
-    def __init__(self) -> None:
-        self.plain = bytearray(PACKETS_AT_ONCE * _SLOT_BYTES)
-        self.plain_view = memoryview(self.plain)
-        self.sealed = memoryview(bytearray(PACKETS_AT_ONCE * _SEALED_BYTES))
-        self.incoming = memoryview(bytearray(READ_BYTES))
-        self.opened = memoryview(bytearray(READ_BYTES))
-        self.pending = 0  # bytes that wait for phones, of all connections
-        self.full = [self.slot(number, DATA_BYTES) for number in range(PACKETS_AT_ONCE)]
-
-    def slot(self, number: int, size: int) -> memoryview:
-        """Where the data of a packet goes."""
-        first = number * _SLOT_BYTES + _DATA_HEAD.size
-        return self.plain_view[first : first + size]
-
-
-_arena: list[_Arena] = []
-
-
-def _shared_arena() -> _Arena:
-    if not _arena:
-        _arena.append(_Arena())
-    return _arena[0]
 
 
 class LaneConnection(asyncssh.SSHServerConnection):
@@ -111,7 +73,7 @@ class Lane(asyncio.Transport):
     def __init__(self, sock: socket.socket, connection: LaneConnection, farewells: Farewells) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
-        self._arena = _shared_arena()
+        self._arena = shared_arena()
         self._socket = sock
         self._fd = sock.fileno()
         self._connection = connection
@@ -185,13 +147,7 @@ class Lane(asyncio.Transport):
 
     def slots(self, size: int, packet: int) -> list[memoryview]:
         """Buffers for the data of packets of `packet` bytes, up to `size` bytes in all."""
-        if packet == DATA_BYTES and size >= PACKETS_AT_ONCE * DATA_BYTES:
-            return self._arena.full
-        found = []
-        for number in range(min(-(-size // packet), PACKETS_AT_ONCE)):
-            found.append(self._arena.slot(number, min(packet, size)))
-            size -= packet
-        return found
+        return self._arena.slots(size, packet)
 
     def send_slots(self, channel: int, size: int, packet: int) -> None:
         """Send what was put into the first slots, `size` bytes, as data of the client's channel number."""
@@ -204,24 +160,8 @@ class Lane(asyncio.Transport):
                 size -= packet
                 number += 1
             return
-        plain, plain_view, sealed, block, seal = arena.plain, arena.plain_view, arena.sealed, cipher.block, cipher.seal
-        seq, first, end = connection._send_seq, 0, 0
-        while size > 0:
-            data_size = packet if size > packet else size
-            padding = block - (10 + data_size) % block
-            if padding < 4:
-                padding += block
-            length = 10 + data_size + padding
-            _DATA_HEAD.pack_into(plain, first, length, padding, MSG_CHANNEL_DATA, channel, data_size)
-            stop = first + 4 + length
-            plain_view[stop - padding : stop] = bytes(padding)
-            seal(seq, plain_view[first:stop], sealed[end : end + 4 + length + TAG_BYTES])
-            seq = (seq + 1) & 0xFFFF_FFFF
-            end += 4 + length + TAG_BYTES
-            first += _SLOT_BYTES
-            size -= packet
-        self._sent(seq, end)
-        self._send(sealed[:end])
+        packets, seq = arena.seal_slots(cipher, connection._send_seq, channel, size, packet)
+        self._send_sealed(packets, seq)
 
     def adjust(self, channel: int, size: int) -> None:
         """Let the client send so many bytes more on its channel."""
@@ -229,23 +169,16 @@ class Lane(asyncio.Transport):
         if cipher is None or not self._connection._kex_complete:
             self._connection.send_packet(MSG_CHANNEL_WINDOW_ADJUST, UInt32(channel), UInt32(size))
             return
-        padding = cipher.block - 10 % cipher.block
-        if padding < 4:
-            padding += cipher.block
-        plain = bytearray(_ADJUST.size + padding)
-        _ADJUST.pack_into(plain, 0, 10 + padding, padding, MSG_CHANNEL_WINDOW_ADJUST, channel, size)
-        sealed = memoryview(bytearray(len(plain) + TAG_BYTES))
-        seq = self._connection._send_seq
-        cipher.seal(seq, memoryview(plain), sealed)
-        self._sent((seq + 1) & 0xFFFF_FFFF, len(sealed))
-        self._send(sealed)
+        self._send_sealed(*sealed_adjust(cipher, self._connection._send_seq, channel, size))
 
-    def _sent(self, seq: int, size: int) -> None:
+    def _send_sealed(self, packets: memoryview, seq: int) -> None:
+        """Send packets of our own making, behind which asyncssh goes on with number `seq`."""
         connection = self._connection
         connection._send_seq = seq
-        connection._rekey_bytes_sent += size
+        connection._rekey_bytes_sent += len(packets)
         if connection._rekey_bytes_sent >= connection._rekey_bytes:  # asyncssh begins a key exchange before it sends this
             self._loop.call_soon(connection.send_packet, MSG_IGNORE, String(b""))
+        self._send(packets)
 
     def _send(self, data: memoryview) -> None:
         if not self._out:

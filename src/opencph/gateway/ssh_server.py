@@ -22,7 +22,8 @@ from opencph.gateway.ssh_admission import Guest
 from opencph.gateway.ssh_farewell import VERSION, Farewells
 from opencph.gateway.ssh_forward import Forward, window_bytes
 from opencph.gateway.ssh_guard import KEYS_PER_CONNECTION, Guard
-from opencph.gateway.ssh_lane import DATA_BYTES, Lane, LaneConnection
+from opencph.gateway.ssh_lane import Lane, LaneConnection
+from opencph.gateway.ssh_packets import DATA_BYTES
 from opencph.gateway.telling import Sparing
 from opencph.metrics.families import LOGINS_REFUSED
 from opencph.sockets import address_text, do_not_pace
