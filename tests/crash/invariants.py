@@ -13,7 +13,8 @@ from typing import NamedTuple
 import psutil
 from sqlalchemy import func, select
 
-from crash.site import Site, ViolationError, until
+from crash.program import ViolationError, until
+from crash.site import Site
 from opencph.fleet import generation_routes
 from opencph.fleet.address_check import listened_on
 from opencph.fleet.shared_storage import APPS, FILES

@@ -19,9 +19,10 @@ from contextlib import suppress
 from typing import NamedTuple, cast
 
 from crash.invariants import Watch, nothing_leaks, possessions
+from crash.program import VICTIMS, ViolationError, until
 from crash.scenarios import Scenario
 from crash.scenarios_data import SCENARIOS
-from crash.site import V1, VICTIMS, Site, ViolationError, until
+from crash.site import V1, Site
 from opencph.fleet import Fleet
 from opencph.jobs import JobKind
 from opencph.jobs.failpoints import points, undo_points

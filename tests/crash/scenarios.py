@@ -7,10 +7,12 @@ phones is in `scenarios_data`.
 from __future__ import annotations
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 
-from crash.site import V1, JobRow, PhoneRow, Site, ViolationError, until
+from crash.program import ViolationError, until
+from crash.site import V1, JobRow, PhoneRow, Site
 from jobs_fleet.small_world import BIGGER_MODEL, MODEL, SERVER_MODEL
 from opencph.fleet.encode_servers import RUNNING, turned
 from opencph.runtimes import ADB_PORT
@@ -84,13 +86,14 @@ class Scenario:
         self.must(now == wanted if gentle else min(now) >= 1, f"boots: {before}, then {now}, not {wanted}")
 
 
-class _Taken(Scenario):
+class _Taken(Scenario, ABC):
     """Fails since another program listens where a new phone should."""
 
     fails = True
 
+    @abstractmethod
     def new_phones(self) -> Sequence[PhoneRow]:
-        raise NotImplementedError
+        """Those that the job is about to boot."""
 
     def provoke(self) -> None:
         self.taken = socket.create_server((self.new_phones()[1].ip, ADB_PORT))

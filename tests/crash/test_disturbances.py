@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from crash.invariants import Watch, broken, nothing_leaks, possessions
-from crash.site import V1, Reply, Site, until
+from crash.program import until
+from crash.site import V1, Reply, Site
 from postgresql_cluster import PostgresqlCluster
 
 #: short in `make test`; `make crash` makes it longer than any lease

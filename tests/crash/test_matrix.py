@@ -14,8 +14,9 @@ import pytest
 
 from crash import matrix
 from crash.matrix import ALL_KINDS, Case, all_cases, run
+from crash.program import VICTIMS, ViolationError
 from crash.scenarios_data import SCENARIOS
-from crash.site import VICTIMS, Site, ViolationError
+from crash.site import Site
 from opencph.jobs import JobKind, Step
 from opencph.jobs.failpoints import points
 
