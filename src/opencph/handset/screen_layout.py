@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from opencph.handset.clock import local
@@ -78,9 +79,9 @@ def fit(text: str, room: float) -> str:
     """As much of a line as is no broader than `room` heights of its letters; what was cut ends in an ellipsis."""
     if breadth(text) <= room:
         return text
-    while text and breadth(text) + breadth(MORE) > room:
-        text = text[:-1]
-    return text.rstrip() + MORE
+    more = breadth(MORE)
+    fitting = bisect_right(range(len(text)), room, key=lambda count: breadth(text[:count]) + more)
+    return text[: max(0, fitting - 1)].rstrip() + MORE
 
 
 def wrapped(text: str, room: float, most: int) -> list[str]:
