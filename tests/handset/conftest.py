@@ -1,4 +1,4 @@
-"""Fixtures: a connected adb of each kind, once per file."""
+"""Fixtures: a connected adb of each kind, and one, once per file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from handset.one_phone import Pair, connected_pair, short_directory
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """A stock adb and a handset with a disk of 256 MiB."""
     with connected_pair(request.param, "--disk", str(256 << 20), "--property", "ro.com.cph.non_root=1") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def phone() -> Iterator[Pair]:
+    """A handset without apps."""
+    with connected_pair("debian", "--disk", str(256 << 20)) as made:
         yield made
 
 

@@ -211,6 +211,20 @@ class Pair:
         """The output of a command that must succeed."""
         return self(*words).stdout.decode()
 
+    def said(self, line: str, code: int = 0) -> str:
+        """What a line in its shell says to both streams; it must end with this code."""
+        done = self("shell", line, check=False)
+        assert done.returncode == code, (line, done)
+        return (done.stdout + done.stderr).decode()
+
+    def until_said(self, line: str, wanted: str) -> None:
+        """Ask again and again until that is what is said, for a bounded time, though it restarts meanwhile."""
+        deadline = time.monotonic() + 30
+        while (done := self("shell", line, check=False)).stdout.decode().strip() != wanted:
+            self.adb.run("connect", self.handset.serial, check=False)
+            assert time.monotonic() < deadline, done
+            time.sleep(0.1)
+
     def connect(self) -> None:
         """Connect and wait for the device."""
         said = self.adb.run("connect", self.handset.serial).stdout.decode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,65 +35,51 @@ def phone() -> Iterator[Pair]:
         yield made
 
 
-def _said(phone: Pair, line: str, code: int = 0) -> str:
-    done = phone("shell", line, check=False)
-    assert done.returncode == code, (line, done)
-    return (done.stdout + done.stderr).decode()
-
-
-def _until(phone: Pair, line: str, wanted: str) -> None:
-    deadline = time.monotonic() + 30
-    while (done := phone("shell", line, check=False)).stdout.decode().strip() != wanted:
-        phone.adb.run("connect", phone.handset.serial, check=False)
-        assert time.monotonic() < deadline, done
-        time.sleep(0.1)
-
-
 def test_a_script_that_waits_for_the_boot_goes_on(phone: Pair) -> None:
     need_sandbox()
     done = phone("shell", 'until [ "$(getprop sys.boot_completed)" = 1 ]; do sleep 0.1; done; echo up')
     assert done.stdout == b"up\n"
     for name, value in (("dev.bootcomplete", "1"), ("init.svc.bootanim", "stopped"), ("sys.boot_completed", "1")):
-        assert _said(phone, f"getprop {name}") == f"{value}\n"
-    assert int(_said(phone, "getprop ro.boottime.init")) > 0
+        assert phone.said(f"getprop {name}") == f"{value}\n"
+    assert int(phone.said("getprop ro.boottime.init")) > 0
 
 
 def test_disabled_apps_leave_the_screen_and_outlive_a_reboot_disabled(phone: Pair) -> None:
-    assert _said(phone, "pm disable-user --user 0 com.habit.app") == "Package com.habit.app new state: disabled-user\n"
-    assert _said(phone, "pm list packages -d") == "package:com.habit.app\n"
-    assert "com.habit.app" not in _said(phone, "pm list packages -e")
-    assert "does not exist" in _said(phone, "am start -n com.habit.app/.Main", 1)
-    assert "No activities found" in _said(phone, "monkey -p com.habit.app 1", 252)
-    assert 'content-desc="Game"' not in _said(phone, "input keyevent HOME; uiautomator dump /dev/tty")
-    boots = int(_said(phone, "settings get global boot_count"))
+    assert phone.said("pm disable-user --user 0 com.habit.app") == "Package com.habit.app new state: disabled-user\n"
+    assert phone.said("pm list packages -d") == "package:com.habit.app\n"
+    assert "com.habit.app" not in phone.said("pm list packages -e")
+    assert "does not exist" in phone.said("am start -n com.habit.app/.Main", 1)
+    assert "No activities found" in phone.said("monkey -p com.habit.app 1", 252)
+    assert 'content-desc="Game"' not in phone.said("input keyevent HOME; uiautomator dump /dev/tty")
+    boots = int(phone.said("settings get global boot_count"))
     phone("reboot")
-    _until(phone, "settings get global boot_count", str(boots + 1))
-    assert _said(phone, "pm list packages -d") == "package:com.habit.app\n"
-    assert "Shell cannot change component state for com.habit.app/null to 2" in _said(phone, "pm disable com.habit.app", 255)
-    assert "android.permission.MANAGE_USERS" in _said(phone, "pm hide com.habit.app", 255)
-    assert _said(phone, "pm enable com.habit.app") == "Package com.habit.app new state: enabled\n"
-    assert _said(phone, "pm suspend com.habit.app") == "Package com.habit.app new suspended state: true\n"
-    assert "suspended=true" in _said(phone, "dumpsys package com.habit.app")
-    _said(phone, "pm unsuspend com.habit.app")
-    assert 'content-desc="Game"' in _said(phone, "input keyevent HOME; uiautomator dump /dev/tty")
+    phone.until_said("settings get global boot_count", str(boots + 1))
+    assert phone.said("pm list packages -d") == "package:com.habit.app\n"
+    assert "Shell cannot change component state for com.habit.app/null to 2" in phone.said("pm disable com.habit.app", 255)
+    assert "android.permission.MANAGE_USERS" in phone.said("pm hide com.habit.app", 255)
+    assert phone.said("pm enable com.habit.app") == "Package com.habit.app new state: enabled\n"
+    assert phone.said("pm suspend com.habit.app") == "Package com.habit.app new suspended state: true\n"
+    assert "suspended=true" in phone.said("dumpsys package com.habit.app")
+    phone.said("pm unsuspend com.habit.app")
+    assert 'content-desc="Game"' in phone.said("input keyevent HOME; uiautomator dump /dev/tty")
 
 
 def test_grants_are_those_of_android_and_shown(phone: Pair) -> None:
     camera = "android.permission.CAMERA"
-    assert f"{camera}: granted=false" in _said(phone, "dumpsys package com.habit.app")
-    assert _said(phone, f"pm grant com.habit.app {camera}") == ""
-    assert f"{camera}: granted=true, flags=[ USER_SET ]" in _said(phone, "dumpsys package com.habit.app")
-    assert "not a changeable permission type" in _said(phone, "pm grant com.habit.app android.permission.INTERNET", 255)
-    assert "has not requested permission" in _said(phone, "pm grant com.habit.app android.permission.READ_SMS", 255)
-    assert _said(phone, f"pm revoke com.habit.app {camera}") == ""
-    assert f"{camera}: granted=false" in _said(phone, "dumpsys package com.habit.app")
+    assert f"{camera}: granted=false" in phone.said("dumpsys package com.habit.app")
+    assert phone.said(f"pm grant com.habit.app {camera}") == ""
+    assert f"{camera}: granted=true, flags=[ USER_SET ]" in phone.said("dumpsys package com.habit.app")
+    assert "not a changeable permission type" in phone.said("pm grant com.habit.app android.permission.INTERNET", 255)
+    assert "has not requested permission" in phone.said("pm grant com.habit.app android.permission.READ_SMS", 255)
+    assert phone.said(f"pm revoke com.habit.app {camera}") == ""
+    assert f"{camera}: granted=false" in phone.said("dumpsys package com.habit.app")
 
 
 def test_packages_are_listed_in_androids_columns(phone: Pair) -> None:
-    assert _said(phone, "pm list packages -3 -i -U") == "package:com.habit.app  installer=com.installer uid:10100\n"
-    assert "package:com.android.settings\n" in _said(phone, "pm list packages -s")
-    assert _said(phone, "cmd package resolve-activity --brief com.habit.app").endswith("\ncom.habit.app/.Main\n")
-    assert _said(phone, "ls -d /data/data/com.habit.app /data/user_de/0/com.habit.app").count("com.habit.app") == 2
+    assert phone.said("pm list packages -3 -i -U") == "package:com.habit.app  installer=com.installer uid:10100\n"
+    assert "package:com.android.settings\n" in phone.said("pm list packages -s")
+    assert phone.said("cmd package resolve-activity --brief com.habit.app").endswith("\ncom.habit.app/.Main\n")
+    assert phone.said("ls -d /data/data/com.habit.app /data/user_de/0/com.habit.app").count("com.habit.app") == 2
 
 
 def test_adbutils_reads_the_app_the_screen_the_battery_and_the_tree(phone: Pair) -> None:
@@ -121,26 +106,26 @@ def test_adbutils_reads_the_app_the_screen_the_battery_and_the_tree(phone: Pair)
 
 
 def test_an_open_card_has_a_number_until_it_is_stopped(phone: Pair) -> None:
-    _said(phone, "am force-stop com.habit.app")
-    assert "LaunchState: COLD" in _said(phone, "am start -W -n com.habit.app/.Main")
-    assert "top-most instance" in _said(phone, "am start -W -n com.habit.app/.Main")
-    _said(phone, "input keyevent HOME")
-    assert "LaunchState: HOT" in _said(phone, "am start -W com.habit.app")
-    pid = _said(phone, "pidof com.habit.app").strip()
-    assert f"u0_a100 {pid:>10}" in _said(phone, "ps -A")
-    assert _said(phone, f"ps -o PID,NAME -p {pid}").split() == ["PID", "NAME", pid, "com.habit.app"]
-    assert f"pid={pid}" in _said(phone, "dumpsys activity top")
-    _said(phone, "am force-stop com.habit.app")
-    assert _said(phone, "pidof com.habit.app", 1) == ""
+    phone.said("am force-stop com.habit.app")
+    assert "LaunchState: COLD" in phone.said("am start -W -n com.habit.app/.Main")
+    assert "top-most instance" in phone.said("am start -W -n com.habit.app/.Main")
+    phone.said("input keyevent HOME")
+    assert "LaunchState: HOT" in phone.said("am start -W com.habit.app")
+    pid = phone.said("pidof com.habit.app").strip()
+    assert f"u0_a100 {pid:>10}" in phone.said("ps -A")
+    assert phone.said(f"ps -o PID,NAME -p {pid}").split() == ["PID", "NAME", pid, "com.habit.app"]
+    assert f"pid={pid}" in phone.said("dumpsys activity top")
+    phone.said("am force-stop com.habit.app")
+    assert phone.said("pidof com.habit.app", 1) == ""
 
 
 def test_the_icon_is_drawn_and_the_phone_speaks_chinese(phone: Pair) -> None:
     if not chinese_font():
         pytest.skip("no Chinese font: `sudo apt-get install fonts-droid-fallback`")
-    _said(phone, "input keyevent WAKEUP; wm dismiss-keyguard; input keyevent HOME")
+    phone.said("input keyevent WAKEUP; wm dismiss-keyguard; input keyevent HOME")
 
     def home() -> tuple[str, Image.Image]:
-        return _said(phone, "uiautomator dump /dev/tty"), Image.open(io.BytesIO(phone("exec-out", "screencap", "-p").stdout))
+        return phone.said("uiautomator dump /dev/tty"), Image.open(io.BytesIO(phone("exec-out", "screencap", "-p").stdout))
 
     english, picture = home()
     assert 'text="Settings"' in english and 'text="Game"' in english
@@ -148,21 +133,21 @@ def test_the_icon_is_drawn_and_the_phone_speaks_chinese(phone: Pair) -> None:
         max((count for count, colour in picture.convert("RGB").getcolors(1 << 20) or [] if colour == (255, 0, 0)), default=0) > 5000
     )
     try:
-        _said(phone, "setprop persist.sys.locale zh-CN")
+        phone.said("setprop persist.sys.locale zh-CN")
         chinese, other = home()
         assert 'text="设置"' in chinese and 'text="游戏"' in chinese
         assert other.tobytes() != picture.tobytes()
     finally:
-        _said(phone, "setprop persist.sys.locale en-US")
+        phone.said("setprop persist.sys.locale en-US")
 
 
 def test_the_log_takes_lines_and_androids_options(phone: Pair) -> None:
-    _said(phone, "log -t Habit -p e 'hello ready'")
-    assert " E Habit   : hello ready\n" in _said(phone, "logcat -d -s Habit")
-    assert _said(phone, "logcat -d -v brief -s Habit:E").endswith("E/Habit   (    1): hello ready\n")
-    assert _said(phone, "logcat -d -e 'he.*re.dy' -v raw").endswith("\nhello ready\n")
-    assert "is no regular expression" in _said(phone, "logcat -d -e '('", 1)
-    assert _said(phone, "logcat -m 1 -e hello --print -v raw").count("\n") >= 2
+    phone.said("log -t Habit -p e 'hello ready'")
+    assert " E Habit   : hello ready\n" in phone.said("logcat -d -s Habit")
+    assert phone.said("logcat -d -v brief -s Habit:E").endswith("E/Habit   (    1): hello ready\n")
+    assert phone.said("logcat -d -e 'he.*re.dy' -v raw").endswith("\nhello ready\n")
+    assert "is no regular expression" in phone.said("logcat -d -e '('", 1)
+    assert phone.said("logcat -m 1 -e hello --print -v raw").count("\n") >= 2
     for line in (
         "logcat -G 16M",
         "logcat -S",
@@ -171,17 +156,17 @@ def test_the_log_takes_lines_and_androids_options(phone: Pair) -> None:
         "logcat --help",
         "logcat -d -v thread,color,epoch,year,UTC,usec",
     ):
-        _said(phone, line)
-    _said(phone, "logcat -f /sdcard/log.txt -d")
+        phone.said(line)
+    phone.said("logcat -f /sdcard/log.txt -d")
     phone("pull", "/sdcard/log.txt", str(phone.handset.directory.parent / "log.txt"))
     assert "hello ready" in (phone.handset.directory.parent / "log.txt").read_text()
-    _said(phone, "logcat --clear")
-    assert "hello ready" not in _said(phone, "logcat -d")
+    phone.said("logcat --clear")
+    assert "hello ready" not in phone.said("logcat -d")
 
 
 def test_an_expression_that_takes_for_ever_is_ended(phone: Pair) -> None:
-    _said(phone, f"log -t Slow {'a' * 40}!")
-    assert "takes too long" in _said(phone, "logcat -d -s Slow -e '(a+)+$'", 1)
+    phone.said(f"log -t Slow {'a' * 40}!")
+    assert "takes too long" in phone.said("logcat -d -s Slow -e '(a+)+$'", 1)
 
 
 def test_ctrl_c_ends_a_command_without_a_word(phone: Pair) -> None:
@@ -210,9 +195,9 @@ def test_several_packages_are_installed_all_or_none(phone: Pair, tmp_path: Path)
         (tmp_path / f"{name}.apk").write_bytes(data)
     refused = phone("install-multi-package", str(tmp_path / "one.apk"), str(tmp_path / "bad.apk"), check=False)
     assert b"INSTALL_FAILED_OLDER_SDK" in refused.stdout + refused.stderr
-    assert "com.many" not in _said(phone, "pm list packages")
+    assert "com.many" not in phone.said("pm list packages")
     assert "Success" in phone.text("install-multi-package", str(tmp_path / "one.apk"), str(tmp_path / "two.apk"))
-    listed = _said(phone, "pm list packages -U com.many")
+    listed = phone.said("pm list packages -U com.many")
     assert listed == "package:com.many.one uid:10101\npackage:com.many.two uid:10102\n"
 
 
@@ -245,7 +230,7 @@ def test_what_a_handset_has_not_is_refused_with_a_reason(phone: Pair, tmp_path: 
         ("monkey -p com.android.settings -v 1", 0, ":AllowPackage: com.android.settings"),
         ("ls -d /data/user/0/com.habit.app", 0, "/data/user/0/com.habit.app"),
     ):
-        assert said in _said(phone, line, code), line
+        assert said in phone.said(line, code), line
     (tmp_path / "a.apk").write_bytes(apk("com.increment.app"))
     refused = phone("shell", "pm install-incremental /sdcard/a.apk", check=False)
     assert refused.returncode == 1 and b"no incremental file system" in refused.stderr
@@ -255,24 +240,24 @@ def test_what_a_handset_has_not_is_refused_with_a_reason(phone: Pair, tmp_path: 
 
 
 def test_settings_have_values_of_their_own(phone: Pair) -> None:
-    assert len(_said(phone, "settings get secure android_id").strip()) == 16
+    assert len(phone.said("settings get secure android_id").strip()) == 16
     for name, value in (("global airplane_mode_on", "0"), ("global adb_enabled", "1"), ("system screen_brightness", "255")):
-        assert _said(phone, f"settings --user current get {name}") == f"{value}\n"
-    _said(phone, "settings put global window_animation_scale 0")
-    assert _said(phone, "settings get global window_animation_scale") == "0\n"
-    assert _said(phone, "settings delete global window_animation_scale") == "Deleted 1 rows\n"
-    assert _said(phone, "settings get global window_animation_scale") == "1.0\n"
+        assert phone.said(f"settings --user current get {name}") == f"{value}\n"
+    phone.said("settings put global window_animation_scale 0")
+    assert phone.said("settings get global window_animation_scale") == "0\n"
+    assert phone.said("settings delete global window_animation_scale") == "Deleted 1 rows\n"
+    assert phone.said("settings get global window_animation_scale") == "1.0\n"
     assert (
-        _said(phone, "content query --uri content://settings/global --where \"name='adb_enabled'\"")
+        phone.said("content query --uri content://settings/global --where \"name='adb_enabled'\"")
         == "Row: 0 _id=1, name=adb_enabled, value=1\n"
     )
 
 
 def test_df_knows_operands_and_files(phone: Pair) -> None:
-    lines = _said(phone, "df /sdcard").splitlines()
+    lines = phone.said("df /sdcard").splitlines()
     assert len(lines) == 2 and lines[1].endswith(" /storage/emulated")
-    assert "Inodes" in _said(phone, "df -i /data")
-    assert "No such file" in _said(phone, "df /nothing", 1)
+    assert "Inodes" in phone.said("df -i /data")
+    assert "No such file" in phone.said("df /nothing", 1)
     assert phone("exec-out", "screencap", "-d", "0", "-p").stdout.startswith(b"\x89PNG")
 
 
@@ -297,16 +282,16 @@ def test_df_knows_operands_and_files(phone: Pair) -> None:
     ],
 )
 def test_dumpsys_answers_for_each_section(phone: Pair, service: str, line: str) -> None:
-    assert line in _said(phone, f"dumpsys {service}")
+    assert line in phone.said(f"dumpsys {service}")
 
 
 def test_radios_and_small_services_answer(phone: Pair) -> None:
-    _said(phone, "svc wifi disable")
-    assert "Wi-Fi is disabled" in _said(phone, "dumpsys wifi")
+    phone.said("svc wifi disable")
+    assert "Wi-Fi is disabled" in phone.said("dumpsys wifi")
     for line in ("svc data enable", "svc bluetooth disable", "svc nfc enable", "svc usb getFunctions", "svc power stayon true"):
-        _said(phone, line)
-    assert _said(phone, "cmd connectivity airplane-mode") == "disabled\n"
-    assert _said(phone, "cmd uimode night yes") == "Night mode: yes\n"
-    assert _said(phone, "am to-intent-uri -a android.intent.action.VIEW -d http://a.b/c --es k v").startswith(
+        phone.said(line)
+    assert phone.said("cmd connectivity airplane-mode") == "disabled\n"
+    assert phone.said("cmd uimode night yes") == "Night mode: yes\n"
+    assert phone.said("am to-intent-uri -a android.intent.action.VIEW -d http://a.b/c --es k v").startswith(
         "intent://a.b/c#Intent;scheme=http;"
     )

@@ -39,10 +39,16 @@ SHELL = content(
     "a\0",
     foreign="!$`'\"\n;手*<>()",
 )
-PUSH = content(
-    st.text(LETTERS + "_./:-", max_size=20).map("obs://bucket/a{}.tar".format),
-    lambda size: "obs://bucket/" + "a" * (size - 17) + ".tar",
-    1024,
+
+
+def one_object(end: str, *refused: str, **foreign: str) -> Limit:
+    """The place of one object whose name has this end, of four characters; `foreign` as `content` has it."""
+    good = st.text(LETTERS + "_./:-", max_size=20).map(f"obs://bucket/a{{}}{end}".format)
+    return content(good, lambda size: "obs://bucket/" + "a" * (size - 17) + end, 1024, *refused, **foreign)
+
+
+PUSH = one_object(
+    ".tar",
     "obs://bucket/a.zip",
     "obs://b/a.tar",
     "obs://bucket/",
@@ -50,15 +56,7 @@ PUSH = content(
     "/a.tar",
     foreign="!$`'\"\n;手*&| ",
 )
-INSTALL = content(
-    st.text(LETTERS + "_./:-", max_size=20).map("obs://bucket/a{}.apk".format),
-    lambda size: "obs://bucket/" + "a" * (size - 17) + ".apk",
-    1024,
-    "obs://b/a.apk",
-    "obs://bucket/a.apk obs://bucket/b.apk",
-    "-r",
-    "--_ obs://bucket/a.apk",
-)
+INSTALL = one_object(".apk", "obs://b/a.apk", "obs://bucket/a.apk obs://bucket/b.apk", "-r", "--_ obs://bucket/a.apk")
 
 
 def several_apks() -> Limit:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,6 @@ from PIL import Image
 
 from apk_maker import Facts, apk
 from handset.one_phone import Pair, connected_pair, need_sandbox
-
-
-@pytest.fixture(scope="module")
-def phone() -> Iterator[Pair]:
-    """A handset without apps."""
-    with connected_pair("debian", "--disk", str(256 << 20)) as made:
-        yield made
-
-
-def _said(phone: Pair, line: str, code: int = 0) -> str:
-    done = phone("shell", line, check=False)
-    assert done.returncode == code, (line, done)
-    return (done.stdout + done.stderr).decode()
 
 
 def _put(path: Path, data: bytes) -> str:
@@ -38,37 +24,37 @@ def test_a_split_is_added_to_an_app_that_is_installed_and_taken_away_again(phone
     one = _put(tmp_path / "s1.apk", apk("com.t.split", 3, split="one"))
     two = _put(tmp_path / "s2.apk", apk("com.t.split", 3, split="two"))
     phone("install", base)
-    _said(phone, "mkdir -p /sdcard/x; echo kept >/data/data/com.t.split/file")
-    uid = _said(phone, "pm list packages -U com.t.split")
+    phone.said("mkdir -p /sdcard/x; echo kept >/data/data/com.t.split/file")
+    uid = phone.said("pm list packages -U com.t.split")
     assert "Success" in phone.text("install-multiple", "-p", "com.t.split", one)
     assert "Success" in phone.text("install-multiple", "-p", "com.t.split", two)
-    assert [line.rpartition("/")[2] for line in _said(phone, "pm path com.t.split").split()] == [
+    assert [line.rpartition("/")[2] for line in phone.said("pm path com.t.split").split()] == [
         "base.apk", "split_one.apk", "split_two.apk",
     ]  # fmt: skip
-    assert _said(phone, "pm list packages -U com.t.split") == uid and _said(phone, "cat /data/data/com.t.split/file") == "kept\n"
+    assert phone.said("pm list packages -U com.t.split") == uid and phone.said("cat /data/data/com.t.split/file") == "kept\n"
     newer = _put(tmp_path / "s3.apk", apk("com.t.split", 4, split="three"))
     refused = phone("install-multiple", "-p", "com.t.split", newer, check=False)
     assert refused.returncode and b"version code 4 inconsistent with 3" in refused.stdout + refused.stderr
     strange = _put(tmp_path / "s4.apk", apk("com.t.split", 3, split="four", signer="other"))
     refused = phone("install-multiple", "-p", "com.t.split", strange, check=False)
     assert refused.returncode and b"signatures are inconsistent" in refused.stdout + refused.stderr
-    assert _said(phone, "pm uninstall com.t.split one") == "Success\n"
-    assert "splits=[base, two]" in _said(phone, "dumpsys package com.t.split")
-    assert "split 'one' not found" in _said(phone, "pm uninstall com.t.split one", 1)
+    assert phone.said("pm uninstall com.t.split one") == "Success\n"
+    assert "splits=[base, two]" in phone.said("dumpsys package com.t.split")
+    assert "split 'one' not found" in phone.said("pm uninstall com.t.split one", 1)
 
 
 def test_nothing_can_be_added_to_an_app_that_is_not_there(phone: Pair, tmp_path: Path) -> None:
     split = _put(tmp_path / "s.apk", apk("com.nosuch.app", 1, split="one"))
     refused = phone("install-multiple", "-p", "com.nosuch.app", split, check=False)
     assert b"INSTALL_FAILED_INVALID_APK: Missing existing base package" in refused.stdout + refused.stderr
-    number = _said(phone, "pm install-create --pkg com.nosuch.app").partition("[")[2].partition("]")[0]
+    number = phone.said("pm install-create --pkg com.nosuch.app").partition("[")[2].partition("]")[0]
     phone("push", split, "/data/local/tmp/s.apk")
-    _said(phone, f"pm install-write {number} s /data/local/tmp/s.apk")
-    assert "Full install must include a base package" in _said(phone, f"pm install-commit {number}", 1)
+    phone.said(f"pm install-write {number} s /data/local/tmp/s.apk")
+    assert "Full install must include a base package" in phone.said(f"pm install-commit {number}", 1)
 
 
 def _nodes(phone: Pair) -> list[ElementTree.Element]:
-    text = _said(phone, "uiautomator dump /dev/tty").partition("UI hierchary")[0]
+    text = phone.said("uiautomator dump /dev/tty").partition("UI hierchary")[0]
     return list(ElementTree.fromstring(text.encode()).iter("node"))
 
 
@@ -78,7 +64,7 @@ def _middle(node: ElementTree.Element) -> str:
 
 
 def _awake(phone: Pair) -> None:
-    _said(phone, "input keyevent WAKEUP; wm dismiss-keyguard; input keyevent HOME HOME")
+    phone.said("input keyevent WAKEUP; wm dismiss-keyguard; input keyevent HOME HOME")
 
 
 def test_an_app_is_opened_by_a_tap_on_its_name(phone: Pair, tmp_path: Path) -> None:
@@ -92,22 +78,22 @@ def test_an_app_is_opened_by_a_tap_on_its_name(phone: Pair, tmp_path: Path) -> N
         found = [node for node in _nodes(phone) if node.get("text") == name]
         assert [node.get("content-desc") for node in found] == [name], name
         assert {"clickable": "true", "class": "android.widget.TextView"}.items() <= found[0].attrib.items()
-        _said(phone, f"input tap {_middle(found[0])}")
-        front = _said(phone, "dumpsys activity activities")
+        phone.said(f"input tap {_middle(found[0])}")
+        front = phone.said("dumpsys activity activities")
         assert re.search(rf"mResumedActivity: ActivityRecord{{\d+ u0 {package}/", front), (name, front)
-        _said(phone, "input keyevent HOME")
+        phone.said("input keyevent HOME")
 
 
 def test_recent_apps_have_the_pages_of_the_phone_too(phone: Pair) -> None:
     _awake(phone)
-    _said(phone, "am start -a android.settings.SETTINGS; input keyevent HOME; input keyevent APP_SWITCH")
+    phone.said("am start -a android.settings.SETTINGS; input keyevent HOME; input keyevent APP_SWITCH")
     found = next(node for node in _nodes(phone) if node.get("text") == "Settings")
-    assert "com.android.settings/.Settings" in _said(phone, "dumpsys activity recents")
-    _said(phone, f"input tap {_middle(found)}")
-    assert "u0 com.android.settings/.Settings" in _said(phone, "dumpsys window | grep mFocusedApp")
-    _said(phone, "am force-stop com.android.settings")
-    assert "com.android.settings" not in _said(phone, "dumpsys activity recents")
-    assert "com.opencph.handset.launcher" in _said(phone, "dumpsys window | grep mFocusedApp")
+    assert "com.android.settings/.Settings" in phone.said("dumpsys activity recents")
+    phone.said(f"input tap {_middle(found)}")
+    assert "u0 com.android.settings/.Settings" in phone.said("dumpsys window | grep mFocusedApp")
+    phone.said("am force-stop com.android.settings")
+    assert "com.android.settings" not in phone.said("dumpsys activity recents")
+    assert "com.opencph.handset.launcher" in phone.said("dumpsys window | grep mFocusedApp")
 
 
 @pytest.mark.parametrize("turn", [0, 1])
@@ -120,12 +106,12 @@ def test_the_card_of_an_app_with_long_names_stays_on_the_screen(phone: Pair, tmp
     phone("install", "-r", _put(tmp_path / "a.apk", apk(package, facts=facts)))
     _awake(phone)
     try:
-        _said(phone, f"wm user-rotation lock {turn}; monkey -p {package} 1")
+        phone.said(f"wm user-rotation lock {turn}; monkey -p {package} 1")
         texts = [node.get("text", "") for node in _nodes(phone)]
         assert package in texts and any("send" not in text and "+1" in text and "camera (not allowed)" in text for text in texts)
         picture = Image.open(io.BytesIO(phone("exec-out", "screencap", "-p").stdout)).convert("RGB")
     finally:
-        _said(phone, "wm user-rotation lock 0; input keyevent HOME")
+        phone.said("wm user-rotation lock 0; input keyevent HOME")
     width, height = picture.size
     unit = min(width, height) // 36
     for left, right in ((unit + 2, unit + unit // 2), (width - unit - unit // 2, width - unit - 2)):  # the card's edges
@@ -136,7 +122,7 @@ def test_the_card_of_an_app_with_long_names_stays_on_the_screen(phone: Pair, tmp
 def test_a_monkey_prints_what_it_does_and_stays_in_its_package(phone: Pair, tmp_path: Path) -> None:
     phone("install", _put(tmp_path / "a.apk", apk("com.monkey.app")))
     _awake(phone)
-    lines = _said(phone, "monkey -p com.monkey.app -s 5 -v -v 400").splitlines()
+    lines = phone.said("monkey -p com.monkey.app -s 5 -v -v 400").splitlines()
     touches = [line for line in lines if line.startswith(":Sending Touch")]
     downs = [line for line in touches if "(ACTION_DOWN)" in line]
     assert len(downs) > 10 and len(set(downs)) == len(downs), "each finger somewhere else"
@@ -145,39 +131,39 @@ def test_a_monkey_prints_what_it_does_and_stays_in_its_package(phone: Pair, tmp_
     assert any(line.startswith("    // Rejecting start of Intent { cmp=com.opencph.handset.launcher/") for line in lines)
     sent = [line for line in lines if line.startswith((":Sending ", ":Switch: "))]
     assert "Events injected: 400" in lines and len(sent) == 400 + 1, "and the screen turned back at the end"
-    assert "u0 com.monkey.app/.Main" in _said(phone, "dumpsys window | grep mFocusedApp")
-    again = [line for line in _said(phone, "monkey -p com.monkey.app -s 5 -v -v 400").splitlines() if line.startswith(":Sending T")]
+    assert "u0 com.monkey.app/.Main" in phone.said("dumpsys window | grep mFocusedApp")
+    again = [line for line in phone.said("monkey -p com.monkey.app -s 5 -v -v 400").splitlines() if line.startswith(":Sending T")]
     assert again[:50] == [line for line in lines if line.startswith(":Sending T")][:50]
 
 
 def test_the_shares_of_a_monkeys_events_are_those_that_it_prints(phone: Pair) -> None:
-    lines = _said(phone, "monkey -v --pct-touch 60 --pct-appswitch 40 300").splitlines()
+    lines = phone.said("monkey -v --pct-touch 60 --pct-appswitch 40 300").splitlines()
     assert {"//   0: 60.0%", "//   9: 40.0%", "//   1: 0.0%"} <= set(lines)
     assert not [line for line in lines if line.startswith((":Sending Trackball", ":Sending Key", ":Sending Flip"))]
     switches, taps = (sum(line.startswith(head) for line in lines) for head in (":Switch", ":Sending Touch (ACTION_DOWN)"))
     assert switches > 40 and taps > 60
-    _said(phone, "input keyevent HOME")
+    phone.said("input keyevent HOME")
     before = phone("exec-out", "screencap", "-p").stdout
-    _said(phone, "monkey --dbg-no-events 20")
+    phone.said("monkey --dbg-no-events 20")
     assert phone("exec-out", "screencap", "-p").stdout == before
-    assert "Event weights > 100%" in _said(phone, "monkey --pct-touch 60 --pct-motion 60 5", 251)
+    assert "Event weights > 100%" in phone.said("monkey --pct-touch 60 --pct-motion 60 5", 251)
 
 
 def test_a_monkey_takes_the_options_of_androids(phone: Pair, tmp_path: Path) -> None:
-    assert "Events injected: 20000" in _said(phone, "monkey --pct-syskeys 0 --pct-touch 100 20000")
-    assert "--pkg-whitelist-file" in _said(phone, "monkey -h", 255)
+    assert "Events injected: 20000" in phone.said("monkey --pct-syskeys 0 --pct-touch 100 20000")
+    assert "--pkg-whitelist-file" in phone.said("monkey -h", 255)
     phone("push", _put(tmp_path / "list", b"com.android.settings\n"), "/data/local/tmp/list")
-    lines = _said(phone, "monkey --pkg-whitelist-file /data/local/tmp/list --pct-appswitch 100 -v 30").splitlines()
+    lines = phone.said("monkey --pkg-whitelist-file /data/local/tmp/list --pct-appswitch 100 -v 30").splitlines()
     assert {line for line in lines if line.startswith(":Switch")} and not [
         line for line in lines if line.startswith(":Switch") and "component=com.android.settings/" not in line
     ]
-    lines = _said(phone, "monkey --pkg-blacklist-file /data/local/tmp/list --pct-appswitch 100 -v 30").splitlines()
+    lines = phone.said("monkey --pkg-blacklist-file /data/local/tmp/list --pct-appswitch 100 -v 30").splitlines()
     assert not [line for line in lines if line.startswith(":Switch") and "com.android.settings" in line]
-    assert "No such file" in _said(phone, "monkey --pkg-whitelist-file /data/nothing 1", 255)
-    assert "nothing is written" in _said(phone, "monkey --hprof 1")
-    assert "takes no scripts" in _said(phone, "monkey -f /sdcard/s 1", 255)
-    _said(phone, "wm user-rotation lock 0; monkey --pct-rotation 100 9")
-    assert _said(phone, "wm user-rotation") == "lock 0\n"
+    assert "No such file" in phone.said("monkey --pkg-whitelist-file /data/nothing 1", 255)
+    assert "nothing is written" in phone.said("monkey --hprof 1")
+    assert "takes no scripts" in phone.said("monkey -f /sdcard/s 1", 255)
+    phone.said("wm user-rotation lock 0; monkey --pct-rotation 100 9")
+    assert phone.said("wm user-rotation") == "lock 0\n"
 
 
 def test_content_takes_every_type_of_value(phone: Pair) -> None:
@@ -190,25 +176,25 @@ def test_content_takes_every_type_of_value(phone: Pair) -> None:
         ("f:0.5", "0.5"),
         ("d:2", "2.0"),
     ):
-        _said(phone, f"content insert {uri} --bind name:s:my_setting --bind value:{bound}")
-        assert _said(phone, "settings get system my_setting") == f"{kept}\n"
-    _said(phone, f"content update {uri} --bind value:i:7 --where \"name='my_setting'\"")
-    assert _said(phone, "settings get system my_setting") == "7\n"
-    _said(phone, f"content insert {uri} --bind name:s:my_setting --bind value:n:")
-    assert _said(phone, "settings get system my_setting") == "null\n"
-    assert "NumberFormatException" in _said(phone, f"content insert {uri} --bind name:s:x --bind value:i:one", 1)
-    assert "Unsupported argument" in _said(phone, f"content insert {uri} --bind name:z:x", 1)
+        phone.said(f"content insert {uri} --bind name:s:my_setting --bind value:{bound}")
+        assert phone.said("settings get system my_setting") == f"{kept}\n"
+    phone.said(f"content update {uri} --bind value:i:7 --where \"name='my_setting'\"")
+    assert phone.said("settings get system my_setting") == "7\n"
+    phone.said(f"content insert {uri} --bind name:s:my_setting --bind value:n:")
+    assert phone.said("settings get system my_setting") == "null\n"
+    assert "NumberFormatException" in phone.said(f"content insert {uri} --bind name:s:x --bind value:i:one", 1)
+    assert "Unsupported argument" in phone.said(f"content insert {uri} --bind name:z:x", 1)
 
 
 @pytest.mark.parametrize("which", ["debian", "adbutils"])
 def test_logcat_follows_the_tags_in_the_environment(which: str) -> None:
     need_sandbox()
     with connected_pair(which, environment={"ANDROID_LOG_TAGS": "Wanted:I *:S"}) as phone:
-        _said(phone, "log -t Wanted one; log -t Other two")
+        phone.said("log -t Wanted one; log -t Other two")
         for said in (
             phone.text("logcat", "-d"),
-            _said(phone, 'ANDROID_LOG_TAGS="Wanted:I *:S" logcat -d'),
+            phone.said('ANDROID_LOG_TAGS="Wanted:I *:S" logcat -d'),
         ):
             assert "one" in said and "two" not in said and "init" not in said
         assert "two" in phone.text("logcat", "-d", "*:V")
-        assert "two" in _said(phone, "logcat -d")
+        assert "two" in phone.said("logcat -d")
