@@ -57,7 +57,7 @@ def test_what_does_not_speak_adb_is_named_with_its_cause(answer: bytes | None, c
         ip = _address()
         server, port = await _serve(ip, answer)
         async with server:
-            assert cause in str(await answers_adb(ip, 0.3, port))
+            assert cause in str(await answers_adb(ip, 0.3 if answer is None else 2, port))
 
     asyncio.run(main())
 

@@ -89,7 +89,7 @@ def test_a_change_that_fails_before_the_swap_leaves_the_server_as_it_was(
         async with world.working(runtime):
             (server_id,) = await world.bought()
             server, phones, counts = world.server(server_id), world.phones(server_id), world.counts()
-            monkeypatch.setattr(boots, "silent_phones", partial(silent_phones, timeout=0.3))
+            monkeypatch.setattr(boots, "silent_phones", partial(silent_phones, timeout=1.5))
             if fault == "boot":
                 runtime.broken = {"2": "address taken"}
             elif fault == "mute":

@@ -41,7 +41,7 @@ def test_a_bought_server_is_normal_with_running_phones_that_answer_adb(world: Wo
 def test_a_purchase_that_fails_says_why_and_leaves_nothing_but_a_server_to_delete(
     world: World, monkeypatch: pytest.MonkeyPatch, fault: str, code: str, words: str
 ) -> None:
-    monkeypatch.setattr(boots, "silent_phones", partial(silent_phones, timeout=0.3))
+    monkeypatch.setattr(boots, "silent_phones", partial(silent_phones, timeout=1.5))
 
     async def main() -> None:
         before = world.counts()

@@ -231,7 +231,7 @@ def test_a_restart_may_switch_the_image(world: World) -> None:
 
 
 def test_a_phone_that_fails_leaves_the_others_alone_and_can_be_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boots, "silent_phones", partial(silent_phones, timeout=0.3))
+    monkeypatch.setattr(boots, "silent_phones", partial(silent_phones, timeout=1.5))
 
     async def main() -> None:
         runtime = MemoryRuntime()
