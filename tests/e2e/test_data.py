@@ -51,6 +51,7 @@ def test_a_synchronous_command_answers_with_the_output_or_after_two_seconds(user
         body = sdk.RunSyncCommandRequestBody(command="shell", content=content, phone_ids=user.phones[:2])
         return user.cph.run_sync_command(sdk.RunSyncCommandRequest(body=body)).jobs
 
+    assert [one.status for one in user.shell("true", *user.phones[:2])] == [2, 2]  # their sandboxes are there
     jobs = run("echo hello")
     assert [(job.phone_id, job.status, job.error_code, job.execute_msg) for job in jobs] == [
         (phone_id, 2, "", "hello\n") for phone_id in user.phones[:2]

@@ -80,7 +80,7 @@ def test_a_command_that_a_phone_took_down_with_it_is_not_started_again(home: Pat
     async def work(phone: Phone, connection: Connection) -> None:
         line = f"echo one >>{FILE}; sleep 60"
         begun = asyncio.create_task(run_once(connection, "job", 1, line))
-        await until(lambda: (home / "p" / FILE[1:]).exists())
+        await until(lambda: (home / "p" / FILE[1:]).exists() and (home / "p" / FILE[1:]).read_text())  # written, not only made
         begun.cancel()
         await phone.reboot()
         async with await dial(phone) as again:

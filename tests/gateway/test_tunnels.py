@@ -11,6 +11,7 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncssh
@@ -241,9 +242,15 @@ def test_a_unix_socket_of_the_host_cannot_be_reached(
         there.listen()
         ssh.tunnel(f"{server.phone}:5555", options=(f"LocalForward {tmp_path}/here.sock {tmp_path}/there.sock",))
         with socket.socket(socket.AF_UNIX) as client:
-            wait_until(lambda: (tmp_path / "here.sock").exists(), "the client's socket")
             client.settimeout(SECONDS)
-            client.connect(str(tmp_path / "here.sock"))
+
+            def connected() -> bool:
+                with suppress(FileNotFoundError, ConnectionRefusedError):  # it is not there yet, or nobody listens at it yet
+                    client.connect(str(tmp_path / "here.sock"))
+                    return True
+                return False
+
+            wait_until(connected, "the client's socket")
             assert client.recv(1) == b""
         there.settimeout(0.2)
         with pytest.raises(TimeoutError):

@@ -176,7 +176,7 @@ def test_a_command_that_was_begun_and_lost_its_host_fails_and_is_not_begun_again
             job_ids = shell(world, f"echo once >>{FILE}; sleep 50", [phone.phone_id])
             disk = world.settings.data / "builtin" / world.server(server_id).generation_id / "phones" / phone.phone_id
             begun = disk / FILE.lstrip("/")
-            await eventually(begun.exists, "the command has begun")
+            await eventually(lambda: begun.exists() and begun.read_bytes() == b"once\n", "the command has begun")
             await kill_host(world, server_id)
             (job,) = await all_of(world, job_ids)
             assert (job.status, job.error_code) == (-1, "CPS.0191")
