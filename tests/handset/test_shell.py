@@ -238,7 +238,7 @@ def test_names_beyond_ascii_are_shown_as_they_are(home: Path) -> None:
 
 def test_an_idle_phone_gives_its_sandbox_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_sandbox()
-    monkeypatch.setattr(phone_module, "SANDBOX_IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(phone_module, "SANDBOX_IDLE_SECONDS", 1.0)
 
     async def main() -> None:
         async with _pair(home / "p") as (phone, adb):
