@@ -70,6 +70,21 @@ def part(cph: RunningCph, name: str) -> psutil.Process | None:
     return None
 
 
+def pids(cph: RunningCph) -> dict[str, int]:
+    """The parts that live."""
+    return {name: found.pid for name in PARTS if (found := part(cph, name)) is not None}
+
+
+def said(cph: RunningCph, text: str) -> bool:
+    """Whether a line of it has these words. It is read a moment after it was written: wait for it."""
+    return any(text in line for line in cph.output)
+
+
+def words(cph: RunningCph) -> str:
+    """The end of what it said."""
+    return "\n".join(cph.output[-15:])
+
+
 def refused(cph: RunningCph, status: int = 1) -> str:
     """The one sentence of an `up` that did not start."""
     assert cph.process.wait(20) == status

@@ -18,7 +18,7 @@ import pytest
 from huaweicloudsdkcph.v1 import CphClient, CreateNet2CloudPhoneServerRequest, ListCloudPhonesRequest, RestartCloudPhoneRequest
 
 from api.vendor_clients import client_of
-from e2e.running import PARTS, Eventually, StartUp, answers, part, server_status
+from e2e.running import PARTS, Eventually, StartUp, answers, pids, said, server_status, words
 from opencph.jobs.failpoints import ARMED, REACHED
 from opencph.testing import RunningCph, purchase
 
@@ -50,22 +50,9 @@ def rows(cph: RunningCph, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def pids(cph: RunningCph) -> dict[str, int]:
-    found = {name: part(cph, name) for name in PARTS}
-    return {name: process.pid for name, process in found.items() if process is not None}
-
-
-def said(cph: RunningCph, text: str) -> bool:
-    return any(text in line for line in cph.output)
-
-
 def replaced(cph: RunningCph, name: str, pid: int) -> Callable[[], bool]:
     """Whether another process is that part, and serves."""
     return lambda: pids(cph).get(name, pid) != pid and said(cph, f'"event": "the {name} is ready", "level": "warning"')
-
-
-def words(cph: RunningCph) -> str:
-    return "\n".join(cph.output[-15:])
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -35,7 +35,7 @@ from huaweicloudsdkcph.v1 import (
     StopCloudPhoneRequest,
 )
 
-from e2e.running import Eventually, StartUp, answers, part
+from e2e.running import Eventually, StartUp, answers, free_port, part
 from opencph.testing import PHONES_PER_SERVER, RunningCph, change, purchase
 
 ROOT = Path(__file__).parents[2]
@@ -92,9 +92,7 @@ class User:
 def adb_port() -> Iterator[int]:
     if shutil.which("adb") is None:
         pytest.skip("no adb: sudo apt-get install adb")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     yield port
     subprocess.run(
         ["adb", "kill-server"], env={**os.environ, "ANDROID_ADB_SERVER_PORT": str(port)}, check=False, stderr=subprocess.DEVNULL
@@ -292,9 +290,7 @@ def test_a_phone_is_reached_through_an_ssh_tunnel_as_from_outside(user: User, tm
     server_id = user.buy("tunnel")
     (access,) = [info for info in user.phone(user.phones(server_id)[0].phone_id).access_infos if info.type == "adb"]
     (web,) = [info for info in user.phone(user.phones(server_id)[0].phone_id).access_infos if info.type == "web"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     known = user.known
     command = ["ssh", "-N", "-p", str(known["ssh_port"]), "-i", known["private_key_file"], "-L", f"{port}:{access.phone_ip}:5555"]
     for option in ("StrictHostKeyChecking=no", f"UserKnownHostsFile={tmp_path}/known", "ExitOnForwardFailure=yes", "BatchMode=yes"):

@@ -31,7 +31,7 @@ from huaweicloudsdkcph.v1 import (
 )
 
 from api.vendor_clients import client_of
-from e2e.running import PARTS, Eventually, StartUp, free_port, part, refused, server_status
+from e2e.running import PARTS, Eventually, StartUp, free_port, pids, refused, server_status
 from opencph.testing import RunningCph, change, purchase
 
 JOB_SECONDS = 90.0
@@ -171,10 +171,6 @@ def _line(stream: IO[str]) -> str:
 def restart(cph: RunningCph) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "opencph", "restart", "--data", str(cph.data)]
     return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-
-
-def pids(cph: RunningCph) -> dict[str, int]:
-    return {name: found.pid for name in PARTS if (found := part(cph, name)) is not None}
 
 
 def test_a_rolling_restart_under_load_loses_nothing_and_fails_nothing(

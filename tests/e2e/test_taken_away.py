@@ -24,7 +24,7 @@ from huaweicloudsdkcph.v1 import (
 )
 
 from api.vendor_clients import client_of
-from e2e.running import PARTS, Eventually, StartUp, answers, part, processes_with, refused, server_status
+from e2e.running import PARTS, Eventually, StartUp, answers, part, processes_with, refused, said, server_status, words
 from observability.looking import ready, scrape, total
 from opencph.handset.control import ZYGOTE_SOCKET
 from opencph.log import FILE_NAME
@@ -87,14 +87,6 @@ def kill(cph: RunningCph, name: str) -> int:
 def is_another(cph: RunningCph, name: str, killed: int) -> bool:
     now = part(cph, name)
     return now is not None and now.pid != killed
-
-
-def words(cph: RunningCph) -> str:
-    return "\n".join(cph.output[-15:])
-
-
-def said(cph: RunningCph, text: str) -> bool:
-    return any(text in line for line in cph.output)
 
 
 def test_without_its_run_directory_an_up_goes_on_and_everything_in_it_is_made_anew(start: StartUp, eventually: Eventually) -> None:

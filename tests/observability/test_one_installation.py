@@ -18,12 +18,11 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from e2e.running import free_port
 from observability.looking import log_lines, parsed, ready, scrape, total
 from opencph.store.database import Query, open_database, tuple_row
 from opencph.store.tables import jobs, processes
 from opencph.testing import PHONES_PER_SERVER, RunningCph, opencph_up, purchase
-
-Eventually = Callable[[Callable[[], bool], str], None]
 
 #: what an adb host says first
 HELLO = b"CNXN" + struct.pack("<5I", 0x01000001, 4096, 6, sum(b"host::"), 0x4E584E43 ^ 0xFFFFFFFF) + b"host::"
@@ -163,9 +162,7 @@ def test_tunnels_their_bytes_and_refused_logins_are_counted_and_their_lines_have
     access, public_ip = used.access("adb"), used.access("web")["public_ip"]
     options = ["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={tmp_path / 'known'}"]
     options += ["-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     to = ["-p", str(known["ssh_port"]), f"{known['project_id']}@{public_ip}"]
     forward = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{port}:{access['phone_ip']}:5555"]
     ssh = subprocess.Popen(
