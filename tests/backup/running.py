@@ -64,3 +64,10 @@ def get(cph: RunningCph, token: str, path: str) -> Any:
     request = urllib.request.Request(f"{cph.endpoint}/v1/{cph.credentials['project_id']}{path}", headers={"X-Auth-Token": token})
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
+
+
+def settled(answer: Any) -> Any:
+    """An answer without what is of the moment: a phone that comes back was changed then."""
+    if isinstance(answer, dict):
+        return {key: settled(value) for key, value in answer.items() if key not in ("request_id", "update_time")}
+    return [settled(value) for value in answer] if isinstance(answer, list) else answer

@@ -16,7 +16,7 @@ import pytest
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkcph import v1 as sdk
 
-from backup.running import Installations, get, token_of
+from backup.running import Installations, get, settled, token_of
 from bench.soak.actors import KEPT, Commander, Trader, User, World, missing_tools
 from bench.soak.invariants import Look
 from bench.soak.record import Record
@@ -40,13 +40,6 @@ class Owner(User):
 
         asyncio.run(main())
         self.world.kept[phone_id] = hashlib.sha256(data).hexdigest()
-
-
-def settled(answer: Any) -> Any:
-    """An answer without what is of the moment: a phone that comes back was changed then."""
-    if isinstance(answer, dict):
-        return {key: settled(value) for key, value in answer.items() if key not in ("request_id", "update_time")}
-    return [settled(value) for value in answer] if isinstance(answer, list) else answer
 
 
 def read(cph: RunningCph, token: str, server_id: str) -> list[Any]:

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from backup.running import Installations, get, token_of
+from backup.running import Installations, get, settled, token_of
 from bench.soak.actors import KEPT, User, World
 from bench.soak.record import Record
 from opencph.adb.client import connect
@@ -24,13 +24,6 @@ from opencph.testing import RunningCph, own_network
 
 CONTENTS = b"kept through every upgrade\n"
 PATHS = ("/cloud-phone/phones?limit=100", "/cloud-phone/servers?limit=100")
-
-
-def settled(answer: Any) -> Any:
-    """An answer without what is of the moment."""
-    if isinstance(answer, dict):
-        return {key: settled(value) for key, value in answer.items() if key not in ("request_id", "update_time")}
-    return [settled(value) for value in answer] if isinstance(answer, list) else answer
 
 
 def answers(cph: RunningCph) -> list[Any]:
