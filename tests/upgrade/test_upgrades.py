@@ -19,6 +19,7 @@ from sqlalchemy import MetaData, func, select
 
 from backup.running import Installations
 from bench.soak.actors import SoakError
+from opencph.adb.client import AdbError
 from opencph.store.migrate import HEAD, migrate
 from opencph.store.tables import metadata as newest
 from opencph.testing import RunningCph, own_network
@@ -85,12 +86,17 @@ def takes_over(cph: RunningCph, directory: Path, known: dict[str, Any]) -> None:
     """The installation answers what it did, has its data, and changes a server."""
     actor = release.actor_of(cph, directory)
 
+    def answering() -> bool:
+        with suppress(OSError, AdbError):
+            return all(release.phone_file(ip) == release.CONTENTS for ip in known["files"])
+        return False
+
     def back() -> bool:
         return all(actor.server(server_id).status == 5 for server_id in known["servers"])
 
+    # What is told at first is what was written down at the end of the old version: phones that answer are of the new one.
+    actor.world.until("phones answer, with their data", answering, 60.0)
     actor.world.until("the servers are back", back, 60.0)
-    for server_id in known["servers"]:
-        actor.wait_for_server(server_id)
     with suppress(SoakError):  # phones that are on their way up are told as that
         actor.world.until("the answers are those of before", lambda: release.answers(cph) == known["answers"], 60.0)
     assert release.answers(cph) == known["answers"]

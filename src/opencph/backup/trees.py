@@ -245,7 +245,13 @@ class TreeReader:
         if stat.S_ISDIR(info.st_mode):
             return open_at(name, parent, DIRECTORY)
         if stat.S_ISLNK(info.st_mode):
-            self._writer.add(_with(_member(place, info, {}), kind="symlink", link=os.readlink(name, dir_fd=parent)))
+            handle = os.open(name, _PATH, dir_fd=parent)
+            try:
+                opened = os.fstat(handle)
+                if stat.S_ISLNK(opened.st_mode):  # the name may be another file's since we looked
+                    self._writer.add(_with(_member(place, opened, {}), kind="symlink", link=os.readlink("", dir_fd=handle)))
+            finally:
+                os.close(handle)
         elif stat.S_ISFIFO(info.st_mode):
             self._writer.add(_with(_member(place, info, {}), kind="fifo"))
         elif stat.S_ISREG(info.st_mode):
