@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, literal_column, select
 
 from opencph.fleet import census
 from opencph.fleet.findings import Finding, recent
@@ -19,7 +19,7 @@ from opencph.fleet.statuses import SERVER_STATES
 from opencph.jobs import FAILED
 from opencph.settings import Settings
 from opencph.store import processes
-from opencph.store.database import Query, StoreError, open_database
+from opencph.store.database import QUICK_STATEMENT_SECONDS, Query, StoreError, open_database
 from opencph.store.tables import eips, generations, hosts, jobs, phones, projects, quotas, servers
 
 if TYPE_CHECKING:
@@ -88,16 +88,15 @@ NEWEST_SERVERS = Query(
         servers.c.server_id,
         servers.c.name,
         servers.c.status,
-        generations.c.server_model_name,
-        generations.c.phone_model_name,
-        generations.c.availability_zone,
-        generations.c.phone_count,
+        *(func.coalesce(generations.c[name], literal_column("''")) for name in ("server_model_name", "phone_model_name")),
+        func.coalesce(generations.c.availability_zone, literal_column("''")),
+        func.coalesce(generations.c.phone_count, literal_column("0")),
         select(func.count())
         .where(phones.c.generation_id == generations.c.generation_id, phones.c.status == 2)
         .correlate(generations)
         .scalar_subquery(),
     )
-    .join(generations, _serving)
+    .join(generations, _serving, isouter=True)  # one whose generation has no row is told of, too
     .order_by(servers.c.seq.desc())
     .limit(SHOWN_AT_MOST),
     Server,
@@ -141,7 +140,7 @@ QUOTA = {
 def read_status(settings: Settings) -> Status:
     """Read it all in one snapshot. Raises StoreError."""
     now = time.time_ns() // 1_000_000
-    database = open_database(settings.database_url)
+    database = open_database(settings.database_url, statement_seconds=QUICK_STATEMENT_SECONDS)
     try:
         with database.read() as tx:
             open_jobs = census.open_jobs(tx)

@@ -8,12 +8,20 @@ from collections.abc import Awaitable, Callable
 
 import psycopg
 import pytest
+from sqlalchemy import select
 
 from jobs_fleet.memory_runtime import MemoryRuntime
-from jobs_fleet.small_world import World
+from jobs_fleet.small_world import MONTHLY, ON_DEMAND, World
 from opencph import status
 from opencph.fleet import consistency, findings
+from opencph.fleet.ids import new_id
 from opencph.fleet.reconcile import Reconciler
+from opencph.fleet.server_delete import accept_deletion
+from opencph.fleet.servers import list_cloud_phone_servers, show_cloud_phone_server_detail
+from opencph.store import tables
+from opencph.store.database import Query, tuple_row
+from opencph.wire.errors import CphError
+from opencph.wire.servers import ListCloudPhoneServersQuery
 
 
 def by_hand(world: World, *statements: str) -> None:
@@ -29,6 +37,18 @@ def by_hand(world: World, *statements: str) -> None:
             server.execute("SET session_replication_role = replica")
             for statement in statements:
                 server.execute(statement.encode())
+
+
+def the_row(world: World, table: str, key: str, value: str) -> str:
+    """The statement that puts a row back as it is now."""
+    columns = [column.name for column in tables.metadata.tables[table].columns]
+    query = select(*(tables.metadata.tables[table].c[name] for name in columns)).where(
+        tables.metadata.tables[table].c[key] == value
+    )
+    with world.database.read() as tx:
+        (row,) = tx.rows(Query(query, tuple_row))
+    values = ", ".join(str(one) if isinstance(one, int) else f"'{one!s}'" for one in row)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"
 
 
 def told(world: World, what: str = "contradiction") -> list[str]:
@@ -137,6 +157,53 @@ def test_a_server_whose_generation_has_no_row_is_abnormal_and_its_phones_are_kep
         await Reconciler(world.fleet, runtime).reconcile()
         assert list(runtime.generations) == [generation_id] and runtime.aside == []
         assert len(world.phones(server_id)) == 3, "rows that would be needed again stay as well"
+
+    with_server(world, act)
+
+
+@pytest.mark.parametrize("charging_mode", [ON_DEMAND, MONTHLY])
+def test_a_server_row_that_was_restored_alone_is_shown_abnormal_and_can_be_deleted(world: World, charging_mode: int) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            (server_id,) = await world.bought(charging_mode=charging_mode)
+            generation_id = world.server(server_id).generation_id
+            row = the_row(world, "servers", "server_id", server_id)
+            with world.database.write() as tx:
+                accept_deletion(tx, world.caller.project_id, new_id(), [server_id], unsubscribed=True)
+            await world.all_ended()
+            by_hand(world, row)
+            assert consistency.check(world.fleet) == {server_id}
+            await Reconciler(world.fleet, runtime).reconcile()
+            shown = show_cloud_phone_server_detail(world.fleet, world.caller, "r", server_id)
+            assert (shown.status, shown.phone_model_name, shown.addresses, shown.volumes) == (2, "", [], [])
+            for query in ({}, {"status": 2}, {"server_id": server_id}):
+                listed = list_cloud_phone_servers(world.fleet, world.caller, "r", ListCloudPhoneServersQuery(**query))
+                assert (listed.count, [one.server_id for one in listed.servers]) == (1, [server_id])
+            (told_of,) = status.read_status(world.settings).newest_servers
+            assert (told_of.server_id, told_of.status, told_of.phone_count) == (server_id, 2, 0)
+            with pytest.raises(CphError) as refused:
+                world.change(server_id)
+            assert refused.value.code == "CPS.0099", "it is there, and not ready"
+            job = await world.ended(world.delete(server_id))
+            assert job.status == 2
+            assert not world.exists(server_id)
+            assert set(world.counts().values()) == {0}
+        assert consistency.check(world.fleet) == set()
+        assert generation_id not in runtime.generations
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_left_of_a_generation_without_its_row_goes_with_its_server(world: World) -> None:
+    async def act(server_id: str, runtime: MemoryRuntime) -> None:
+        by_hand(world, "DELETE FROM generations")
+        consistency.check(world.fleet)
+        async with world.working(runtime):
+            assert (await world.ended(world.delete(server_id))).status == 2
+        assert set(world.counts().values()) == {0}
+        assert runtime.generations == {}
 
     with_server(world, act)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, literal_column, select
 
 from opencph.fleet import Fleet
 from opencph.fleet.statuses import ServerStatus
@@ -32,13 +32,20 @@ class Server(NamedTuple):
     name: str
     status: int
     generation_id: str
-    generation_state: str
+    generation_state: str  # "" when the generation has no row
     phone_count: int
 
 
 _SERVERS: Query[Server] = Query(
-    select(_s.server_id, _s.name, _s.status, _s.generation_id, _g.state, _g.phone_count)
-    .join(tables.generations, _g.generation_id == _s.generation_id)
+    select(
+        _s.server_id,
+        _s.name,
+        _s.status,
+        _s.generation_id,
+        func.coalesce(_g.state, literal_column("''")),
+        func.coalesce(_g.phone_count, literal_column("0")),
+    )
+    .join(tables.generations, _g.generation_id == _s.generation_id, isouter=True)
     .where(_s.project_id == bindparam("of_project"), in_list(_s.server_id, "server_ids")),
     Server,
 )

@@ -52,7 +52,7 @@ _CURRENT = Query(
         select(func.max(_of_server.c.number)).where(_of_server.c.server_id == _s.server_id).scalar_subquery(),
         _g.phone_model_name,
     )
-    .select_from(tables.servers.join(tables.generations, _g.generation_id == _s.generation_id))
+    .select_from(tables.servers.outerjoin(tables.generations, _g.generation_id == _s.generation_id))
     .where(_s.server_id == bindparam("server_id"), _s.project_id == bindparam("project_id")),
     _Current,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import bindparam, func, literal_column, or_, select, update
 
 from opencph.fleet import Fleet
 from opencph.fleet.payloads import DELETE_SERVER, DeleteServerJob
@@ -33,7 +33,7 @@ class _Server(NamedTuple):
     name: str
     status: int
     charging_mode: int
-    generation_state: str
+    generation_state: str  # "" when the generation has no row
 
 
 _SERVERS: Query[_Server] = Query(
@@ -42,9 +42,9 @@ _SERVERS: Query[_Server] = Query(
         tables.servers.c.name,
         tables.servers.c.status,
         tables.servers.c.charging_mode,
-        tables.generations.c.state,
+        func.coalesce(tables.generations.c.state, literal_column("''")),
     )
-    .join(tables.generations, tables.generations.c.generation_id == tables.servers.c.generation_id)
+    .join(tables.generations, tables.generations.c.generation_id == tables.servers.c.generation_id, isouter=True)
     .where(tables.servers.c.project_id == bindparam("project_id"), in_list(tables.servers.c.server_id, "server_ids")),
     _Server,
 )
@@ -73,7 +73,8 @@ def accept_deletion(
     """Mark the servers as deleted (status 6) and record the one job that removes them all; returns its id.
 
     `unsubscribed` is for the billing service, whose unsubscription is the way to delete servers billed by the year or month
-    (cph-api.md 10.7). A purchase that failed was never delivered and can be deleted whatever its billing.
+    (cph-api.md 10.7). A purchase that failed was never delivered, and a server whose generation has no row serves nobody: these can
+    be deleted whatever their billing.
     Raises CphError as `delete_cloud_phone_server`; nothing is changed then.
     """
     wanted = list(dict.fromkeys(server_ids))

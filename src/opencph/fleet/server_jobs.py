@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, exists, func, select, update
 
 from opencph.fleet import Fleet, address_check, generations, orders, shared_storage
 from opencph.fleet.boots import bring_up
@@ -47,6 +47,13 @@ _SERVER_ENTERPRISE_PROJECT = command(
 )
 _GENERATIONS_OF_SERVERS: Query[str] = Query(
     select(tables.generations.c.generation_id).where(in_list(tables.generations.c.server_id, "server_ids")), scalar
+)
+_POINTED_AT_WITHOUT_ROW: Query[str] = Query(
+    select(tables.servers.c.generation_id).where(
+        in_list(tables.servers.c.server_id, "server_ids"),
+        ~exists().where(tables.generations.c.generation_id == tables.servers.c.generation_id),
+    ),
+    scalar,
 )
 _SERVERS_GONE = command(delete(tables.servers).where(in_list(tables.servers.c.server_id, "server_ids")))
 _SERVERS_STATUS = command(
@@ -262,7 +269,7 @@ class _ServerWork:
     async def remove_servers(self, batch: Batch) -> None:
         def read() -> list[str]:
             with self.fleet.database.read() as tx:
-                return tx.rows(_GENERATIONS_OF_SERVERS, server_ids=json_list(_deleted(batch.job)))
+                return _generations(tx, json_list(_deleted(batch.job)))
 
         bound = asyncio.Semaphore(REMOVALS_AT_ONCE)
 
@@ -274,8 +281,8 @@ class _ServerWork:
 
     def release_servers(self, tx: Transaction, batch: Batch) -> None:
         server_ids = json_list(_deleted(batch.job))
-        for generation_id in tx.rows(_GENERATIONS_OF_SERVERS, server_ids=server_ids):
-            generations.release(tx, generation_id)
+        for generation_id in _generations(tx, server_ids):
+            generations.delete_rows(tx, generation_id)
         tx.run(_SERVERS_GONE, server_ids=server_ids)
         shared_storage.forget(tx, server_ids)
         orders.settle(tx, _deleted(batch.job), orders.UNSUBSCRIBE, delivered=True)
@@ -298,6 +305,12 @@ def _new_generation(job: Job) -> str:
 
 def _deleted(job: Job) -> list[str]:
     return list(msgspec.json.decode(job.payload, type=DeleteServerJob).server_ids)
+
+
+def _generations(tx: Transaction, server_ids: str) -> list[str]:
+    """All generations of servers, also one that has no row any more: what else is left of it goes with its server."""
+    named = tx.rows(_POINTED_AT_WITHOUT_ROW, server_ids=server_ids)
+    return [*tx.rows(_GENERATIONS_OF_SERVERS, server_ids=server_ids), *named]
 
 
 def _count(spec: GenerationSpec, causes: Mapping[str, str], what: str) -> str:

@@ -40,7 +40,7 @@ class _Current(NamedTuple):
 
 _CURRENT = Query(
     select(_s.status, _s.generation_id, _g.server_model_name, _g.phone_model_name, _g.phone_count)
-    .join(tables.generations, _g.generation_id == _s.generation_id)
+    .join(tables.generations, _g.generation_id == _s.generation_id, isouter=True)
     .where(_s.server_id == bindparam("of_server"), _s.project_id == bindparam("of_project")),
     _Current,
 )

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, literal_column, select, update
 
 from opencph.fleet.filters import contains, fuzzy, given
 from opencph.fleet.ids import default_security_group_id
@@ -83,7 +83,14 @@ class _BandwidthRow(NamedTuple):
     update_ms: int
 
 
-_with_generation = tables.servers.join(tables.generations, _g.generation_id == _s.generation_id)
+_with_generation = tables.servers.outerjoin(tables.generations, _g.generation_id == _s.generation_id)
+
+
+def _or_empty(column: ColumnElement[str]) -> ColumnElement[str]:
+    return func.coalesce(column, literal_column("''"))
+
+
+# A server whose generation has no row, as after a row was restored alone, is shown with what is known of it, and can be deleted.
 _servers = select(
     _s.server_id,
     _s.name,
@@ -95,22 +102,22 @@ _servers = select(
     _s.enterprise_project_id,
     _s.create_ms,
     _s.update_ms,
-    _g.availability_zone,
-    _g.server_model_name,
-    _g.phone_model_name,
+    _or_empty(_g.availability_zone),
+    _or_empty(_g.server_model_name),
+    _or_empty(_g.phone_model_name),
     _g.keypair_name,
-    _g.vpc_id,
-    _g.subnet_id,
+    _or_empty(_g.vpc_id),
+    _or_empty(_g.subnet_id),
     _g.bandwidth_id,
     _g.data_volume_type,
     _g.data_volume_gib,
     _g.share_volume_type,
     _g.share_volume_gib,
     _g.create_ms,
-    tables.vpcs.c.cidr,
-    tables.subnets.c.cidr,
+    _or_empty(tables.vpcs.c.cidr),
+    _or_empty(tables.subnets.c.cidr),
 ).select_from(
-    _with_generation.join(tables.vpcs, tables.vpcs.c.vpc_id == _g.vpc_id).join(
+    _with_generation.outerjoin(tables.vpcs, tables.vpcs.c.vpc_id == _g.vpc_id).outerjoin(
         tables.subnets, tables.subnets.c.subnet_id == _g.subnet_id
     )
 )

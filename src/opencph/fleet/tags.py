@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, insert, literal_column, select
 from sqlalchemy.sql.elements import BindParameter
 
 from opencph.fleet.statuses import ServerStatus
@@ -163,8 +163,16 @@ def _instance_queries(has_values: tuple[bool, ...], without_any_tag: bool, by_na
             matching.append(in_list(_t.tag_value, f"values_{number}"))
         conditions.append(exists().where(*matching))
     found: Select[tuple[str, str, int, str, str, str]] = (
-        select(_s.server_id, _s.name, _s.status, _g.server_model_name, _g.phone_model_name, _g.availability_zone)
-        .join(tables.generations, _g.generation_id == _s.generation_id)
+        select(
+            _s.server_id,
+            _s.name,
+            _s.status,
+            *(
+                func.coalesce(column, literal_column("''"))
+                for column in (_g.server_model_name, _g.phone_model_name, _g.availability_zone)
+            ),
+        )
+        .join(tables.generations, _g.generation_id == _s.generation_id, isouter=True)
         .where(*conditions)
         .order_by(_s.seq.desc())
         .limit(bindparam("limit"))
