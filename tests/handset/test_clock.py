@@ -51,6 +51,17 @@ def test_the_log_is_in_the_phones_time_zone_and_asked_for_in_it(shanghai: Pair) 
     assert "now" not in shanghai.text("shell", "logcat", "-d", "-s", "-t", f"'{later}'", "clock")
 
 
+def test_batterystats_and_monkey_tell_the_phones_time(shanghai: Pair) -> None:
+    begun = re.search(r"Start clock time: (\S+)\n", shanghai.text("shell", "dumpsys", "batterystats"))
+    assert begun is not None
+    up = timedelta(seconds=float(shanghai.text("shell", "cat /proc/uptime").split()[0]))
+    _is_now(begun[1], "%Y-%m-%d-%H-%M-%S", EAST - up)
+    said = shanghai.text("shell", "monkey", "--pct-trackball", "100", "-v", "120")
+    stamps = re.findall(r"//\[calendar_time:(\S+ \S+)\.\d{3}  system_uptime:\d+\]", said)
+    assert len(stamps) == 1, said
+    _is_now(stamps[0], "%Y-%m-%d %H:%M:%S", EAST)
+
+
 def test_the_screen_and_uptime_show_the_phones_time(shanghai: Pair) -> None:
     shanghai("shell", "input", "keyevent", "HOME")
     seen = shanghai.text("exec-out", "uiautomator", "dump", "/dev/tty") + shanghai.text("shell", "uptime")

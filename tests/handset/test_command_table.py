@@ -6,6 +6,8 @@ import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from handset.one_phone import dial, running
 from opencph.handset.commands import COMMANDS, Context, preload, run_command
 from opencph.handset.commands.table import TABLE
 from opencph.handset.phone import Phone
+from opencph.handset.state import FILE_NAME, copy, load
 
 ROOT = Path(__file__).parent.parent.parent
 HOSTILE = (
@@ -24,6 +27,77 @@ HOSTILE = (
     "-S", "-n", "com.none.app", "content://x", "1e400", "nan", "\n", "--user=7", "-p", "-e",
 )  # fmt: skip
 FOLLOWS = frozenset(("watchprops", "reboot"))  # these never end, or end the phone
+#: lines of every command that finds its way by its words: a hostile one is in each place in turn, and the command gets that far
+LINES = """
+am start|start-activity|startservice|start-service|start-foreground-service|startforegroundservice|stopservice|stop-service -n X
+am broadcast|to-uri|to-intent-uri|to-app-uri|start -a X -d X -t X -c X --es X X --ei X 1
+am instrument -w -e X X X
+am stack|task X 1
+am stack|task list X
+am idle-maintenance|clear-debug-app|set-debug-app|set-inactive|set-standby-bucket|send-trim-memory|make-uid-idle|write X X
+appctrl install|start|uninstall|applyConfig X
+appctrl X com.a.b
+appops|cmd_appops get|set X X
+cmd X X
+cmd -w X
+cmd statusbar|connectivity|wifi|uimode|power|notification|display|overlay X
+cmd connectivity airplane-mode X
+cmd wifi set-wifi-enabled X
+cmd uimode night X
+cmd power set-mode X
+cmd display set-brightness X
+cmd overlay enable X
+cmd battery set X 1
+cmd battery set level X
+cmd battery get X
+cmd deviceidle whitelist +X -X =X X
+cmd deviceidle get|step|force-idle X
+cmd clipboard|phone|jobscheduler|netpolicy|shortcut|role|font|bluetooth_manager|webviewupdate|lock_settings|backup X
+cmd device_policy|procstats|netstats|usagestats X
+content insert|update|query|delete|call|read|write|gettype --uri content://settings/system --bind name:s:X --bind value:s:X
+content insert --uri content://settings/X --bind name:s:a --bind value:X:1
+content query|update|delete --uri content://settings/global/X --bind value:s:1
+content query|delete --uri content://settings/secure --where name='X' --projection X
+device_config get|delete X X
+device_config list|reset X
+device_config put X a 1
+device_config put a X 1
+device_config put a a X
+input tap X 1
+input swipe 1 1 X X X
+input text|keyevent X
+input motionevent DOWN X X
+input -d X tap 1 1
+ip addr|link|route show dev X
+ip X
+media volume --stream X --set X
+monkey -p X -c X -s X --throttle X 1
+monkey --pct-touch X X
+monkey --pkg-whitelist-file X 1
+mount -t X
+pm list packages|features|instrumentation|libraries|permissions|permission-groups|users X
+pm resolve-activity|query-activities|query-services|query-receivers -a X -d X
+pm set-install-location X
+pm grant|revoke com.android.settings X
+pm disable-user|enable|suspend|hide X/X
+run-as X id
+settings get|delete|reset|list system|secure|global X
+settings put system|secure|global X 1
+settings put system|secure|global a X
+settings --user X put system a 1
+setprop X 1
+setprop persist.X 1
+setprop persist.a X
+setprop a X
+start|stop|su X X
+svc power stayon X
+svc wifi|data|bluetooth|nfc X
+svc usb setFunctions X
+wm size|density X
+wm user-rotation lock X
+wm user-rotation|set-fix-to-user-rotation|X X
+wm -d X size 480x800
+"""
 TROUBLE = re.compile(rb"Traceback|File \"|a fault of the handset|Error: 'NoneType|object has no attribute")
 
 
@@ -65,6 +139,70 @@ def _calls() -> list[list[str]]:
                 continue
             made.append([*names.get(command, [command]), *([sub] if sub else [])])
     return made
+
+
+def _lines() -> Iterator[list[str]]:
+    """LINES with every choice made; a "_" joins the words of one."""
+    for line in LINES.split("\n"):
+        if line:
+            for words in product(*(word.split("|") for word in line.split(" "))):
+                yield [part for word in words for part in (word.split("_") if word.startswith("cmd_") else [word])]
+
+
+def test_every_command_that_finds_its_way_by_its_words_has_lines_for_hostile_ones() -> None:
+    preload()
+    known = {("pm", *line[1:2]) if line[0] == "pm" else tuple(line[:2]) for line in _lines()}
+    known |= {line[:1] for line in known}
+    lacking = []
+    for command, subs in TABLE.items():
+        name = {"package": "pm", "activity": "am", "package-list": "pm"}.get(command, command)
+        lacking += [
+            (name, sub)
+            for sub, one in subs.items()
+            if one.spec.raw and not one.refused and tuple(filter(None, (name, sub))) not in known
+        ]
+    assert lacking == []
+
+
+def test_hostile_words_get_where_they_are_kept_and_what_is_kept_is_text(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with running(home / "p") as phone:
+            for line in _lines():
+                for hostile in HOSTILE:
+                    words = [word.replace("X", hostile) for word in line]
+                    printed = await _answer(phone, *words)
+                    assert TROUBLE.search(printed) is None, (words, printed, caplog.text)
+                    on_disk = load(phone.config.directory)
+                    assert phone.running_state == on_disk and phone.running_properties.persistent == on_disk.properties, words
+            kept = phone.running_state
+            assert kept.settings["system"]["?"] == "1" and kept.settings["config"]["?/a"] == "1" and kept.settings["global"]["a"]
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_kept_leaves_everything_as_it_was(home: Path) -> None:
+    changes = (
+        "settings put system a 2", "settings delete system a", "settings reset global x", "setprop persist.a 2", "wm size 480x800",
+        "wm reset", "wm user-rotation free", "pm disable-user com.android.settings", "cmd uimode night yes", "svc power stayon ac",
+        "device_config put a b 2", "pm set-install-location 2",
+    )  # fmt: skip
+
+    async def main() -> None:
+        async with running(home / "p") as phone:
+            for line in ("settings put system a 1", "settings put global a 1", "setprop persist.a 1", "wm size 400x700"):
+                assert await _answer(phone, *line.split()) == b""
+            before = copy(phone.running_state)
+            (phone.config.directory / FILE_NAME).rename(home / "kept")
+            (phone.config.directory / FILE_NAME).mkdir()  # no file takes the place of a directory
+            for line in changes:
+                assert b"cannot write" in await _answer(phone, *line.split()), line
+                assert phone.running_state == before and phone.running_properties.get("persist.a") == "1", line
+            (phone.config.directory / FILE_NAME).rmdir()
+            for line in changes:
+                assert b"cannot write" not in await _answer(phone, *line.split()), line
+            assert phone.running_state == load(phone.config.directory) != before
+
+    asyncio.run(main())
 
 
 def test_no_word_makes_a_command_fail_in_its_own_words(home: Path, caplog: pytest.LogCaptureFixture) -> None:

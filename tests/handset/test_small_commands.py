@@ -109,6 +109,31 @@ def test_wm_forgets_everything_at_once(phone: Pair) -> None:
     assert re.search(r"reset", phone.said("wm --help", 0))
 
 
+def test_a_screen_that_may_turn_says_so_and_is_upright(phone: Pair) -> None:
+    def seen() -> tuple[str, ...]:
+        mode = re.search(r"mUserRotationMode=USER_ROTATION_(\w+)", phone.said("dumpsys window policy"))
+        assert mode is not None
+        turned = re.search(r"mCurrentOrientation=(\d)", phone.said("dumpsys display"))
+        assert turned is not None
+        kept = phone.said("settings get system accelerometer_rotation").strip()
+        return phone.said("wm user-rotation").strip(), kept, mode[1], turned[1]
+
+    try:
+        phone.said("wm user-rotation lock 1")
+        assert seen() == ("lock 1", "0", "LOCKED", "1")
+        for line in ("wm user-rotation free", "settings put system accelerometer_rotation 1"):
+            phone.said(f"wm user-rotation lock 1; {line}")
+            assert seen() == ("free", "1", "FREE", "0"), line
+        phone.said("settings put system user_rotation 3")  # which is for a screen that is locked
+        assert seen() == ("free", "1", "FREE", "0")
+        phone.said("settings put system accelerometer_rotation 0")
+        assert seen() == ("lock 3", "0", "LOCKED", "3")
+        phone.said("wm user-rotation free; monkey --pct-rotation 100 9")
+        assert seen() == ("free", "1", "FREE", "0")
+    finally:
+        phone.said("wm reset")
+
+
 def test_logcat_turns_its_file_over(phone: Pair) -> None:
     phone.said("logcat -c; rm -f /sdcard/run.log*")
     for number in range(3):

@@ -5,7 +5,8 @@ That a package is there at all is `packages.py`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from opencph.handset import permissions
@@ -59,32 +60,31 @@ def of(phone: Phone, package: str) -> PackageState:
     return phone.running_state.packages.get(package) or PackageState()
 
 
-def change(phone: Phone, package: str) -> PackageState:
-    """The same, to be changed; `save` comes after."""
-    return phone.running_state.packages.setdefault(package, PackageState())
+@contextmanager
+def changing(phone: Phone, packages: Iterable[str]) -> Iterator[list[PackageState]]:
+    """The same of these packages, to be changed in the block, which awaits nothing: kept at its end, and the screen follows.
 
-
-def save(phone: Phone) -> None:
-    """Keep what was decided, and let the screen follow. Raises HandsetError."""
+    Raises HandsetError when it cannot be kept; then nothing has changed.
+    """
+    with phone.changing_state() as state:
+        yield [state.packages.setdefault(package, PackageState()) for package in packages]
     screen = phone.running_screen
     screen.apps_stamp = -1  # look again
     screen.version += 1
-    phone.save_state()
 
 
-def forget(phone: Phone, packages: Iterable[str]) -> None:
-    """The packages are gone."""
-    known = phone.running_state.packages
-    if [package for package in packages if known.pop(package, None) is not None]:
-        phone.save_state()
+def forget(phone: Phone, package: str) -> None:
+    """The package is gone. Raises HandsetError when that cannot be kept."""
+    if package in phone.running_state.packages:
+        with phone.changing_state() as state:
+            del state.packages[package]
 
 
 def arrived(phone: Phone, package: str) -> None:
-    """It is installed: its data is no longer all there is of it."""
-    state = phone.running_state.packages.get(package)
-    if state is not None and state.kept_uid:
-        state.kept_uid = 0
-        save(phone)
+    """It is installed: its data is no longer all there is of it. Raises HandsetError."""
+    if of(phone, package).kept_uid:
+        with changing(phone, [package]) as [state]:
+            state.kept_uid = 0
 
 
 def usable(phone: Phone, package: str) -> bool:
@@ -103,20 +103,18 @@ def granted(phone: Phone, package: Package, permission: str) -> bool:
 
 def grant(phone: Phone, package: Package, names: Iterable[str]) -> None:
     """Grant what it asks for. Raises HandsetError when it cannot be kept."""
-    state = change(phone, package.package)
-    for name in names:
-        if name not in state.granted:
-            state.granted.append(name)
-        if name in state.revoked:
-            state.revoked.remove(name)
-    save(phone)
+    with changing(phone, [package.package]) as [state]:
+        for name in names:
+            if name not in state.granted:
+                state.granted.append(name)
+            if name in state.revoked:
+                state.revoked.remove(name)
 
 
 def revoke(phone: Phone, package: Package, permission: str) -> None:
     """Take a permission back. Raises HandsetError when it cannot be kept."""
-    state = change(phone, package.package)
-    if permission in state.granted:
-        state.granted.remove(permission)
-    if permission not in state.revoked:
-        state.revoked.append(permission)
-    save(phone)
+    with changing(phone, [package.package]) as [state]:
+        if permission in state.granted:
+            state.granted.remove(permission)
+        if permission not in state.revoked:
+            state.revoked.append(permission)

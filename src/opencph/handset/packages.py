@@ -263,8 +263,14 @@ async def remember(
     if base.icon:
         with suppress(ValueError):
             write_file(phone, f"{APPS}/{directory}/{ICON}", base64.b64decode(base.icon))
-    write_file(phone, f"{APPS}/{directory}/{ABOUT}", msgspec.json.encode(package))
+    write_about(phone, package)
     return package
+
+
+def write_about(phone: Phone, package: Package) -> None:
+    """Write down beside its APKs what is known of a package, but for its directory, whose name need not be text. Raises OSError."""
+    about = msgspec.json.encode(msgspec.structs.replace(package, directory=""))
+    write_file(phone, f"{APPS}/{package.directory}/{ABOUT}", about)
 
 
 async def _free_uid(phone: Phone, name: str) -> int:
@@ -310,12 +316,12 @@ async def uninstall(phone: Phone, name: str, *, keep_data: bool = False) -> bool
     if package is not None:
         remove_directory(phone, f"{APPS}/{package.directory}")
     if package is not None and keep_data:
-        package_states.change(phone, name).kept_uid = package.uid
-        package_states.save(phone)
+        with package_states.changing(phone, [name]) as [state]:
+            state.kept_uid = package.uid
     else:
         for directory in (*(f"{data}/{name}" for data in USER_DATA), f"/data/media/0/Android/data/{name}"):
             remove_directory(phone, directory)
-        package_states.forget(phone, [name])
+        package_states.forget(phone, name)
     return True
 
 
@@ -326,10 +332,10 @@ async def clear(phone: Phone, name: str) -> bool:
     for data in USER_DATA:
         remove_directory(phone, f"{data}/{name}")
         phone.files.make_parents(f"{data}/{name}/x", lambda: phone.disk.take(4096))
-    state = phone.running_state.packages.get(name)
-    if state is not None and (state.granted or state.revoked):  # what the user granted is data, too
-        state.granted, state.revoked = [], []
-        package_states.save(phone)
+    decided = package_states.of(phone, name)
+    if decided.granted or decided.revoked:  # what the user granted is data, too
+        with package_states.changing(phone, [name]) as [state]:
+            state.granted, state.revoked = [], []
     return True
 
 

@@ -8,7 +8,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -262,15 +263,20 @@ class Phone:
 
     @property
     def running_state(self) -> stored.State:
-        """What a running phone remembers."""
+        """What a running phone remembers. What is to be kept is changed in `changing_state`."""
         assert self.state_data is not None
         return self.state_data
 
-    def save_state(self) -> None:
-        """Store persistent properties and settings. Raises HandsetError."""
-        data = self.running_state
-        data.properties = self.running_properties.persistent
-        stored.save(self.config.directory, data)
+    @contextmanager
+    def changing_state(self) -> Iterator[stored.State]:
+        """What a running phone remembers, to be changed in the block, which awaits nothing: kept at its end. Raises HandsetError.
+
+        When it cannot be kept, or the block raises, everything is as it was.
+        """
+        state = stored.copy(self.running_state)
+        yield state
+        self.state_data = stored.save(self.config.directory, state)
+        self.running_properties.persistent = self.state_data.properties
 
     @property
     def running_screen(self) -> ScreenState:

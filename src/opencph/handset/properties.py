@@ -135,7 +135,7 @@ class Properties:
         self._reason = reason
         self._booted = self._current = config
         self._booted_ns = time.monotonic_ns()
-        self._persistent = dict(persistent)
+        self.persistent = persistent
         self._set = {}
 
     def reconfigure(self, config: PhoneConfig) -> None:
@@ -144,8 +144,12 @@ class Properties:
 
     @property
     def persistent(self) -> dict[str, str]:
-        """What the user set that outlives a reboot."""
+        """What the user set that outlives a reboot, by who keeps it."""
         return self._persistent
+
+    @persistent.setter
+    def persistent(self, values: Mapping[str, str]) -> None:
+        self._persistent = dict(values)
 
     def all(self) -> dict[str, str]:
         """Every property, sorted by name."""
@@ -176,8 +180,8 @@ class Properties:
                 values.pop(name, None)
         return values
 
-    def set(self, name: str, value: str) -> str | None:
-        """Set a property. Returns why not, in init's words, or None. True persistence is up to the caller."""
+    def refusal(self, name: str, value: str) -> str | None:
+        """Why a property cannot be set to a value, in init's words; None when it can."""
         if not name or name.startswith(".") or name.endswith(".") or ".." in name:
             return f"illegal property name {name!r}"
         if not all(c.isascii() and (c.isalnum() or c in ".-_@:") for c in name):
@@ -187,8 +191,8 @@ class Properties:
                 return f"failed to set property {name!r} to {value!r}: it is read-only"
         elif len(value.encode()) > VALUE_MAX_BYTES:
             return f"failed to set property {name!r}: the value is longer than {VALUE_MAX_BYTES} bytes"
-        if name.startswith("persist."):
-            self._persistent[name] = value
-        else:
-            self._set[name] = value
         return None
+
+    def set(self, name: str, value: str) -> None:
+        """Set a property until the next boot. One that is to outlive it is the state's, as `persistent`."""
+        self._set[name] = value

@@ -22,6 +22,7 @@ KEY_ROWS = ("qwertyuiop", "asdfghjkl", "^zxcvbnm<", " ")
 FILES_SHOWN = 40
 MORE = "…"
 PARAGRAPH_LINES = 6
+TURNED = "rotation of a monkey"
 #: how broad letters are in the font of `drawing.py`, rounded up; for others the broadest is taken
 _BREADTHS = {
     **dict.fromkeys("' ,.:;ijl!|I-f/\\]`{}([t)r\"·", 0.34),
@@ -60,9 +61,15 @@ def upright(phone: Phone) -> tuple[int, int]:
 
 
 def rotation(phone: Phone) -> int:
-    """Quarter turns, 0 to 3: `settings put system user_rotation N`, `wm user-rotation lock N`."""
-    value = phone.running_state.settings.get("system", {}).get("user_rotation", "0")
+    """Quarter turns, 0 to 3: `settings put system user_rotation N`, `wm user-rotation lock N`; a monkey's go before those."""
+    locked = "0" if turns_by_itself(phone) else phone.running_state.settings.get("system", {}).get("user_rotation", "0")
+    value = phone.until_reboot.get(TURNED, locked)
     return int(value) if value in ("1", "2", "3") else 0
+
+
+def turns_by_itself(phone: Phone) -> bool:
+    """Whether the screen is to follow how the phone is held, as `wm user-rotation free` says: nobody does, so it is upright."""
+    return phone.running_state.settings.get("system", {}).get("accelerometer_rotation") == "1"
 
 
 def density(phone: Phone) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
 
@@ -66,11 +67,19 @@ def load(directory: Path) -> State:
         return State()
 
 
-def save(directory: Path, state: State) -> None:
-    """Write it, whole or not at all. Raises HandsetError when the disk refuses."""
+def copy(state: State) -> State:
+    """One that can be changed without it."""
+    return msgspec.convert(msgspec.to_builtins(state), State)
+
+
+def save(directory: Path, state: State) -> State:
+    """Write it, whole or not at all; returns what `load` gives from now on. Raises HandsetError when the disk refuses.
+
+    Words come from anywhere: here, in one place for all, what is no text in them becomes "?".
+    """
     path = directory / FILE_NAME
     fresh = directory / f".{FILE_NAME}.{os.getpid()}"
-    data = msgspec.json.encode(state)
+    data = json.dumps(msgspec.to_builtins(state), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     try:
         try:
             _write(fresh, data)
@@ -82,12 +91,15 @@ def save(directory: Path, state: State) -> None:
         with contextlib.suppress(OSError):
             fresh.unlink()
         raise HandsetError(error.errno, f"cannot write {path}: {error.strerror}") from None
+    return msgspec.json.decode(data, type=State)
 
 
 def _write(path: Path, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, data)
+        rest = memoryview(data)
+        while rest:  # a nearly full disk takes a part first
+            rest = rest[os.write(fd, rest) :]
     finally:
         os.close(fd)
 

@@ -6,7 +6,7 @@ import re
 
 from opencph.handset.commands import Context
 from opencph.handset.commands import settings as stored
-from opencph.handset.commands.options import FAILED, Given, Refusal, check_user, shown, whole
+from opencph.handset.commands.options import FAILED, Given, Refusal, check_user, shown, text, whole
 from opencph.handset.commands.service_names import INTERFACES
 from opencph.handset.commands.settings import KEYBOARD
 from opencph.handset.commands.table import entry, refuse
@@ -25,7 +25,7 @@ async def content(context: Context, given: Given) -> int:
     verb = context.args[0]
     values: dict[str, str] = {}
     bound: dict[str, str | None] = {}
-    following = iter(given.words)
+    following = map(text, given.words)
     for word in following:
         value = next(following, "")
         if word == "--bind":
@@ -71,25 +71,25 @@ async def content(context: Context, given: Given) -> int:
     return 0
 
 
-def _bound(kind: str, text: str) -> str | None:
+def _bound(kind: str, word: str) -> str | None:
     """A value of a type as the settings keep it, which is text. Raises Refusal."""
     try:
         match kind:
             case "n":
                 return None
             case "b":
-                return str(text.casefold() == "true").lower()
+                return str(word.casefold() == "true").lower()
             case "i" | "l":
                 bits = 31 if kind == "i" else 63
-                number = whole(text, -(1 << bits), (1 << bits) - 1)
+                number = whole(word, -(1 << bits), (1 << bits) - 1)
                 if number is None:
                     raise ValueError
                 return str(number)
             case "f" | "d":
-                return str(float(text[:40]))
+                return str(float(word[:40]))
     except ValueError:
-        raise Refusal(f'[ERROR] java.lang.NumberFormatException: For input string: "{shown(text)}"', 1) from None
-    return text
+        raise Refusal(f'[ERROR] java.lang.NumberFormatException: For input string: "{shown(word)}"', 1) from None
+    return word
 
 
 @entry("ime list", "-a -s --user=", does="the drawn keyboard; -s its id only")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from opencph.handset import apps
 from opencph.handset.commands import Context
 from opencph.handset.commands.options import shown
-from opencph.handset.screen_layout import density, rotation, size, upright
+from opencph.handset.screen_layout import density, rotation, size, turns_by_itself, upright
 
 ACTIVITY_HELP = """Activity manager dump options:
   [-a] [-c] [-p PACKAGE] [-h] [CMD]
@@ -248,6 +248,7 @@ def _policy(context: Context) -> list[str]:
     phone = context.phone
     screen = phone.running_screen
     locked, awake = str(screen.locked).lower(), str(screen.on).lower()
+    mode = "FREE" if turns_by_itself(phone) else "LOCKED"
     return [
         "WINDOW MANAGER POLICY STATE (dumpsys window policy)",
         f"    mScreenState={'ON' if screen.on else 'OFF'} mAwake={awake} screenState=SCREEN_STATE_{'ON' if screen.on else 'OFF'}",
@@ -256,7 +257,7 @@ def _policy(context: Context) -> list[str]:
         f"      inputRestricted={locked}",
         f"      interactiveState={'INTERACTIVE_STATE_AWAKE' if screen.on else 'INTERACTIVE_STATE_SLEEP'}",
         f"      screenState={'SCREEN_STATE_ON' if screen.on else 'SCREEN_STATE_OFF'}",
-        f"    mUserRotationMode=USER_ROTATION_LOCKED mUserRotation={rotation(phone)}",
+        f"    mUserRotationMode=USER_ROTATION_{mode} mUserRotation={rotation(phone)}",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from opencph.handset import package_states, packages
+from opencph.handset.clock import local
 from opencph.handset.commands import Context, battery
 from opencph.handset.commands.options import FAILED, Given, Refusal, shown
 from opencph.handset.commands.table import entry
@@ -124,7 +125,7 @@ async def batterystats(context: Context, words: list[str]) -> list[str]:
             return [f"{said}: {shown(' '.join(words[words.index(verb) + 1 :][:1]))}"]
     phone = context.phone
     milliseconds = int(phone.uptime * 1000)
-    begun = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime(time.time() - phone.uptime))
+    begun = time.strftime("%Y-%m-%d-%H-%M-%S", local(phone, time.time() - phone.uptime))
     if {"-c", "--checkin"} & set(words):
         return [
             "9,0,i,vers,35,177,handset,handset",

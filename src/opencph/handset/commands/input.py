@@ -6,7 +6,7 @@ import re
 
 from opencph.handset import apps
 from opencph.handset.commands import Context
-from opencph.handset.commands.options import Given, Refusal, shown, threw, whole
+from opencph.handset.commands.options import Given, Refusal, shown, text, threw, whole
 from opencph.handset.commands.table import entry
 from opencph.handset.screen_layout import hit, size
 
@@ -55,7 +55,7 @@ async def input_(context: Context, given: Given) -> int:
             else:
                 screen.swipe(start, end, size(phone)[1])
         case ["text", *words] if words:
-            screen.type(" ".join(words).replace("%s", " ").encode("utf-8", "replace").decode())
+            screen.type(text(" ".join(words).replace("%s", " ")))
         case ["keyevent" | "keycombination", *names] if names:
             for code in [_key(name) for name in names if not name.startswith("--")]:
                 screen.key(code)

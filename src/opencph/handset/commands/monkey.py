@@ -8,10 +8,12 @@ import time
 from typing import TYPE_CHECKING
 
 from opencph.handset import apps
+from opencph.handset.clock import local
 from opencph.handset.commands import Context
 from opencph.handset.commands.monkey_events import SHARES, Bounds, Event, Source, shares, turn
 from opencph.handset.commands.options import FAILED, Given, Refusal, shown, whole
 from opencph.handset.commands.table import entry
+from opencph.handset.screen_layout import rotation
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
@@ -89,20 +91,20 @@ async def monkey(context: Context, given: Given) -> int:
         for number, (name, share) in enumerate(parts.items()):
             unused = not share and (name in words.shares or not SHARES[name])
             context.out(f"//   {number}: {'-0.0' if unused else round(share, 6)}%")
-    before = phone.running_state.settings.get("system", {}).get("user_rotation")
+    before = rotation(phone)
     run = _Run(context, words, bounds)
     try:
         await run.all(Source(phone, words.seed, parts, run.switch, matches))
     finally:
         if words.shares.get("rotation") and phone.state_data is not None:
-            turn(phone, before)
+            turn(phone, None)
     taken = round((time.monotonic() - begun) * 1000)
     context.out(f"Events injected: {run.done}")
     if words.verbose:
         dropped = " ".join(
             f"{name}={run.dropped.get(name, 0)}" for name in ("keys", "pointers", "trackballs", "flips", "rotations")
         )
-        context.out(f":Sending rotation degree={before or 0}, persist=false\n:Dropped: {dropped}")
+        context.out(f":Sending rotation degree={before}, persist=false\n:Dropped: {dropped}")
     context.out(f"## Network stats: elapsed time={taken}ms (0ms mobile, 0ms wifi, {taken}ms not connected)")
     if words.verbose:
         context.out("// Monkey finished")
@@ -144,8 +146,9 @@ class _Run:
         while self.done < words.count:
             event = next(events)
             if words.verbose and self.done and not self.done % 100:
-                now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-                context.out(f"    //[calendar_time:{now} system_uptime:{int(context.phone.uptime * 1000)}]")
+                now, uptime = time.time(), int(context.phone.uptime * 1000)
+                clock = time.strftime("%Y-%m-%d %H:%M:%S", local(context.phone, now))
+                context.out(f"    //[calendar_time:{clock}.{int(now % 1 * 1000):03d}  system_uptime:{uptime}]")
                 context.out(f"    // Sending event #{self.done}")
             self._one(event)
             if not event.last:

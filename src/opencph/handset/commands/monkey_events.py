@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from opencph.handset import apps
 from opencph.handset.commands.input import KEYS
 from opencph.handset.commands.options import Refusal
-from opencph.handset.screen_layout import hit, size
+from opencph.handset.screen_layout import TURNED, hit, size
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
@@ -160,12 +160,11 @@ class Source:
 
 
 def turn(phone: Phone, rotation: str | None) -> None:
-    """Turn the screen until the next boot; None is how it was made."""
-    system = phone.running_state.settings.setdefault("system", {})
+    """Turn the screen until the next boot; None is how it was before."""
     if rotation is None:
-        system.pop("user_rotation", None)
+        phone.until_reboot.pop(TURNED, None)
     else:
-        system["user_rotation"] = rotation
+        phone.until_reboot[TURNED] = rotation
     phone.running_screen.version += 1
 
 

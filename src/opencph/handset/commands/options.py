@@ -29,6 +29,11 @@ def shown(word: str) -> str:
     return text if len(word) <= WORD_SHOWN else f"{text}..."
 
 
+def text(word: str) -> str:
+    """Somebody's word as text, which a file's name need not be: what is no UTF-8 in it becomes "?"."""
+    return word.encode("utf-8", "replace").decode()
+
+
 class Given(NamedTuple):
     """The words of one call."""
 

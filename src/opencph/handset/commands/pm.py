@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opencph.handset import apps, installing, package_states, packages, permissions
-from opencph.handset.commands import Context, pm_install, pm_state
+from opencph.handset.commands import Context, pm_install, pm_state, settings
 from opencph.handset.commands.intents import Intent
 from opencph.handset.commands.options import FAILED, Given, Refusal, only_owner, shown, threw, whole
 from opencph.handset.commands.table import entry, refuse, run_entry
@@ -274,8 +274,7 @@ async def set_install_location(context: Context, given: Given) -> int:
         raise Refusal(
             "Error: install location has to be specified." if not given.words else "Error: install location has to be a number."
         )
-    context.phone.running_state.settings.setdefault("global", {})["default_install_location"] = given.words[0]
-    context.phone.save_state()
+    settings.put(context.phone, "global", "default_install_location", given.words[0])
     return 0
 
 

@@ -232,8 +232,7 @@ async def set_installer(context: Context, given: Given) -> int:
     package = (await packages.installed(context.phone)).get(given.words[0]) if len(given.words) == 2 else None
     if package is None:
         raise Refusal("Error: give an installed package and its installer", FAILED)
-    changed = msgspec.structs.replace(package, installer=shown(given.words[1]))
-    packages.write_file(context.phone, f"{packages.APPS}/{package.directory}/{packages.ABOUT}", msgspec.json.encode(changed))
+    packages.write_about(context.phone, msgspec.structs.replace(package, installer=shown(given.words[1])))
     context.out("Success")
     return 0
 

@@ -48,8 +48,8 @@ async def set_enabled(context: Context, given: Given) -> int:
         raise threw(verb, "IllegalArgumentException", "a handset switches packages, not their components")
     if name in PROTECTED and state not in (package_states.DEFAULT, package_states.ENABLED):
         raise threw(verb, "SecurityException", f"Cannot disable a protected package: {name}")
-    package_states.change(phone, name).enabled = state
-    package_states.save(phone)
+    with package_states.changing(phone, [name]) as [decided]:
+        decided.enabled = state
     _leave(context, name)
     context.out(f"Package {name} new state: {STATE_NAMES[state]}")
     return 0
@@ -76,8 +76,8 @@ async def set_hidden(context: Context, given: Given) -> int:
     await _package(context, name)
     if name in PROTECTED:
         raise threw(verb, "SecurityException", f"Cannot hide a protected package: {name}")
-    package_states.change(phone, name).hidden = verb == "hide"
-    package_states.save(phone)
+    with package_states.changing(phone, [name]) as [decided]:
+        decided.hidden = verb == "hide"
     _leave(context, name)
     context.out(f"Package {name} new hidden state: {str(verb == 'hide').lower()}")
     return 0
@@ -89,16 +89,17 @@ async def set_suspended(context: Context, given: Given) -> int:
     phone, verb = context.phone, context.args[0]
     only_owner(verb, given)
     given.first("package")
+    there = await packages.installed(phone)
+    with package_states.changing(phone, [name for name in given.words if name in there]) as decided:
+        for each in decided:
+            each.suspended = verb == "suspend"
     for name in given.words:
-        package = (await packages.installed(phone)).get(name)
-        if package is None:
+        if name in there:
+            context.out(f"Package {name} new suspended state: {str(verb == 'suspend').lower()}")
+        else:
             context.out(
                 f"Package {shown(name)} new suspended state: false" if name in SYSTEM else f"Unknown package: {shown(name)}"
             )
-            continue
-        package_states.change(phone, name).suspended = verb == "suspend"
-        context.out(f"Package {name} new suspended state: {str(verb == 'suspend').lower()}")
-    package_states.save(phone)
     return 0
 
 
@@ -128,9 +129,9 @@ async def set_permission(context: Context, given: Given) -> int:
 @entry("package reset-permissions", does="forgets what was granted and revoked")
 async def reset_permissions(context: Context, _: Given) -> int:
     """Of every package."""
-    for state in context.phone.running_state.packages.values():
-        state.granted, state.revoked = [], []
-    package_states.save(context.phone)
+    with package_states.changing(context.phone, list(context.phone.running_state.packages)) as decided:
+        for each in decided:
+            each.granted, each.revoked = [], []
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from opencph.handset.commands import Context
-from opencph.handset.commands.options import Given, Refusal, shown
+from opencph.handset.commands.options import Given, Refusal, shown, text
 from opencph.handset.commands.table import entry
 
 _NUMBERS = ("service.adb.tcp.port", "ro.sf.lcd_density", "ro.build.version.sdk")
@@ -62,17 +62,20 @@ async def setprop(context: Context, given: Given) -> int:
     """Set a property."""
     if len(given.words) != 2:
         raise Refusal("usage: setprop NAME VALUE", 1)
-    name, value = (word.encode("utf-8", "replace").decode() for word in given.words)
+    name, value = map(text, given.words)
     if name == "sys.powerctl":
         return await _power(context, value)
     if name.startswith("ctl."):
         return _control(context, name, value)
-    why_not = context.phone.running_properties.set(name, value)
-    if why_not is not None:
+    properties = context.phone.running_properties
+    if why_not := properties.refusal(name, value):
         raise Refusal(f"setprop: {why_not}", 1)
-    context.phone.running_screen.version += 1  # the screen may follow it
     if name.startswith("persist."):
-        context.phone.save_state()
+        with context.phone.changing_state() as state:
+            state.properties[name] = value
+    else:
+        properties.set(name, value)
+    context.phone.running_screen.version += 1  # the screen may follow it
     return 0
 
 

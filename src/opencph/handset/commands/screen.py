@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 import time
+from typing import TYPE_CHECKING
 
 from opencph.handset import apps
 from opencph.handset.commands import Context
 from opencph.handset.commands.options import FAILED, Given, Refusal, shown
 from opencph.handset.commands.table import entry, refuse
 from opencph.handset.packages import write_file
-from opencph.handset.screen_layout import rotation
+from opencph.handset.screen_layout import rotation, turns_by_itself
+
+if TYPE_CHECKING:
+    from opencph.handset.state import State
 
 SIDE_MAX = 4096  # pixels
 FIXED = "wm fixed-to-user-rotation"
@@ -66,8 +70,6 @@ refuse("screenrecord", "an OpenCPH handset has no video encoder; take pictures w
 async def wm(context: Context, given: Given) -> int:
     """size, density and user-rotation: show, set, reset."""
     phone = context.phone
-    state = phone.running_state
-    system = state.settings.setdefault("system", {})
     words = list(given.words)
     if "-d" in words:
         at = words.index("-d")
@@ -77,45 +79,53 @@ async def wm(context: Context, given: Given) -> int:
     match words:
         case ["size"]:
             context.out(f"Physical size: {phone.booted.width}x{phone.booted.height}")
-            if state.size:
-                context.out(f"Override size: {state.size}")
-            return 0
-        case ["size", "reset"]:
-            state.size = ""
-        case ["size", value] if _is_size(value):
-            state.size = value
+            if phone.running_state.size:
+                context.out(f"Override size: {phone.running_state.size}")
         case ["density"]:
             context.out(f"Physical density: {phone.booted.dpi}")
-            if state.density:
-                context.out(f"Override density: {state.density}")
-            return 0
-        case ["density", "reset"]:
-            state.density = ""
-        case ["density", value] if value.isascii() and value.isdecimal() and len(value) < 5 and 72 <= int(value) <= 1000:
-            state.density = value
+            if phone.running_state.density:
+                context.out(f"Override density: {phone.running_state.density}")
         case ["user-rotation" | "set-user-rotation"]:
-            context.out(f"lock {rotation(phone)}")
-            return 0
-        case ["user-rotation" | "set-user-rotation", "free"]:
-            system.pop("user_rotation", None)
-        case ["user-rotation" | "set-user-rotation", "lock", *value] if value in ([], ["0"], ["1"], ["2"], ["3"]):
-            system["user_rotation"] = value[0] if value else str(rotation(phone))
-        case ["reset"]:
-            state.size = state.density = ""
-            system.pop("user_rotation", None)
-            phone.until_reboot.pop(FIXED, None)
+            context.out("free" if turns_by_itself(phone) else f"lock {rotation(phone)}")
         case ["set-fix-to-user-rotation" | "fixed-to-user-rotation"]:
             context.out(phone.until_reboot.get(FIXED, "default"))
-            return 0
         case ["set-fix-to-user-rotation" | "fixed-to-user-rotation", ("enabled" | "disabled" | "default") as how]:
             phone.until_reboot[FIXED] = how
-            return 0
         case ["overscan", *_]:
             raise Refusal("Unknown command: overscan: Android 11 has it no more", FAILED)
         case ["dismiss-keyguard"]:
             phone.running_screen.locked = False
             phone.running_screen.version += 1
-            return 0
+        case _:
+            with phone.changing_state() as state:
+                _change(state, words, rotation(phone))
+            if words == ["reset"]:
+                phone.until_reboot.pop(FIXED, None)
+            phone.running_screen.version += 1
+    return 0
+
+
+def _change(state: State, words: list[str], turned: int) -> None:
+    """What is kept of the screen; it is `turned` as of now. Raises Refusal."""
+    system = state.settings.setdefault("system", {})
+    match words:
+        case ["size", "reset"]:
+            state.size = ""
+        case ["size", value] if _is_size(value):
+            state.size = value
+        case ["density", "reset"]:
+            state.density = ""
+        case ["density", value] if value.isascii() and value.isdecimal() and len(value) < 5 and 72 <= int(value) <= 1000:
+            state.density = value
+        case ["user-rotation" | "set-user-rotation", "free"]:
+            system["accelerometer_rotation"] = "1"
+        case ["user-rotation" | "set-user-rotation", "lock", *value] if value in ([], ["0"], ["1"], ["2"], ["3"]):
+            system["accelerometer_rotation"] = "0"
+            system["user_rotation"] = value[0] if value else str(turned)
+        case ["reset"]:
+            state.size = state.density = ""
+            for name in ("accelerometer_rotation", "user_rotation"):
+                system.pop(name, None)
         case _:
             sizes = f"wm size [WxH|reset] (sides of 200 to {SIDE_MAX})"
             raise Refusal(
@@ -123,9 +133,6 @@ async def wm(context: Context, given: Given) -> int:
                 "wm dismiss-keyguard | wm reset",
                 FAILED,
             )
-    phone.running_screen.version += 1
-    phone.save_state()
-    return 0
 
 
 def _is_size(value: str) -> bool:

@@ -7,7 +7,7 @@ import re
 from opencph.handset import apps
 from opencph.handset.commands import Context, battery, idling
 from opencph.handset.commands import settings as stored
-from opencph.handset.commands.options import FAILED, Given, Refusal, shown
+from opencph.handset.commands.options import FAILED, Given, Refusal, shown, text
 from opencph.handset.commands.service_names import INTERFACES, NOT_FOUND, SAME, running
 from opencph.handset.commands.table import TABLE, entry, refuse
 
@@ -71,13 +71,11 @@ def _switch(context: Context, radio: str, verb: str) -> None:
 @entry("cmd connectivity", None, does="airplane-mode [enable|disable]: the setting")
 async def connectivity(context: Context, given: Given) -> int:
     """Only the setting: there is no radio."""
-    settings = context.phone.running_state.settings.setdefault("global", {})
     match given.words:
         case ["airplane-mode"]:
-            context.out("enabled" if settings.get("airplane_mode_on") == "1" else "disabled")
+            context.out("enabled" if stored.every(context.phone, "global")["airplane_mode_on"] == "1" else "disabled")
         case ["airplane-mode", ("enable" | "disable") as verb]:
-            settings["airplane_mode_on"] = "1" if verb == "enable" else "0"
-            context.phone.save_state()
+            stored.put(context.phone, "global", "airplane_mode_on", "1" if verb == "enable" else "0")
         case _:
             return _help(context, "Connectivity service", "airplane-mode [enable|disable]")
     return 0
@@ -102,18 +100,16 @@ async def wifi(context: Context, given: Given) -> int:
 @entry("cmd uimode", None, does="night [yes|no|auto]: kept as a setting; the screen is always dark")
 async def uimode(context: Context, given: Given) -> int:
     """The setting ui_night_mode."""
-    secure = context.phone.running_state.settings.setdefault("secure", {})
     modes = {"auto": "0", "no": "1", "yes": "2"}
     match given.words:
         case ["night", mode] if mode in modes:
-            secure["ui_night_mode"] = modes[mode]
-            context.phone.save_state()
+            stored.put(context.phone, "secure", "ui_night_mode", modes[mode])
         case ["night"]:
             pass
         case _:
             return _help(context, "UiModeManager service (uimode)", "night [yes|no|auto]")
     names = {number: name for name, number in modes.items()}
-    context.out(f"Night mode: {names.get(secure.get('ui_night_mode', '1'), 'no')}")
+    context.out(f"Night mode: {names.get(stored.every(context.phone, 'secure')['ui_night_mode'], 'no')}")
     return 0
 
 
@@ -122,8 +118,7 @@ async def power(context: Context, given: Given) -> int:
     """The setting low_power."""
     match given.words:
         case ["set-mode", ("0" | "1") as mode]:
-            context.phone.running_state.settings.setdefault("global", {})["low_power"] = mode
-            context.phone.save_state()
+            stored.put(context.phone, "global", "low_power", mode)
         case _:
             return _help(context, "Power manager (power)", "set-mode 0|1")
     return 0
@@ -198,7 +193,7 @@ async def display(context: Context, given: Given) -> int:
 async def device_config(context: Context, given: Given) -> int:
     """Flags of Android's parts, which a handset has not."""
     kept = context.phone.running_state.settings.get("config", {})
-    match given.words:
+    match [text(word) for word in given.words]:
         case ["get", space, key]:
             context.out(kept.get(f"{space}/{key}", "null"))
         case ["put", space, key, value, *rest] if rest in ([], ["default"]) and "/" not in space:
@@ -214,8 +209,7 @@ async def device_config(context: Context, given: Given) -> int:
             for name, value in sorted(kept.items()):
                 context.out(f"{name}={value}")
         case ["reset", "untrusted_defaults" | "untrusted_clear" | "trusted_defaults", *space]:
-            for name in [name for name in kept if not space or name.startswith(f"{space[0]}/")]:
-                stored.delete(context.phone, "config", name)
+            stored.delete(context.phone, "config", *(name for name in kept if not space or name.startswith(f"{space[0]}/")))
         case _:
             return _help(context, "Device Config (device_config)", "get | put | delete | list | reset")
     return 0
@@ -263,8 +257,7 @@ async def svc_power(context: Context, given: Given) -> int:
         case ["reboot", *_]:
             return await context.call("reboot")
         case ["stayon", how] if how in _STAY:
-            context.phone.running_state.settings.setdefault("global", {})["stay_on_while_plugged_in"] = _STAY[how]
-            context.phone.save_state()
+            stored.put(context.phone, "global", "stay_on_while_plugged_in", _STAY[how])
             return 0
         case _:
             raise Refusal(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from opencph.handset.commands import Context
-from opencph.handset.commands.options import FAILED, Given, Refusal, check_user, shown
+from opencph.handset.commands.options import FAILED, Given, Refusal, check_user, shown, text
 from opencph.handset.commands.table import entry
 from opencph.handset.screen_layout import rotation
 
@@ -92,25 +92,25 @@ def every(phone: Phone, namespace: str) -> dict[str, str]:
 
 def put(phone: Phone, namespace: str, name: str, value: str) -> None:
     """Keep a value. Raises Refusal when it is too much, HandsetError when it cannot be kept."""
-    stored = phone.running_state.settings.setdefault(namespace, {})
-    if (
-        len(name) > KEY_MAX
-        or len(value.encode("utf-8", "replace")) > VALUE_MAX_BYTES
-        or (name not in stored and len(stored) >= COUNT_MAX)
-    ):
+    name, value = text(name), text(value)
+    there = phone.running_state.settings.get(namespace, {})
+    if len(name) > KEY_MAX or len(value.encode()) > VALUE_MAX_BYTES or (name not in there and len(there) >= COUNT_MAX):
         raise Refusal(f"settings: at most {COUNT_MAX} values of {VALUE_MAX_BYTES} bytes, names of {KEY_MAX} characters", 1)
-    stored[name] = value.encode("utf-8", "replace").decode()
+    with phone.changing_state() as state:
+        state.settings.setdefault(namespace, {})[name] = value
     phone.running_screen.version += 1  # the screen may follow it
-    phone.save_state()
 
 
-def delete(phone: Phone, namespace: str, name: str) -> bool:
-    """Back to what held before; whether anything was put."""
-    gone = phone.running_state.settings.get(namespace, {}).pop(name, None) is not None
+def delete(phone: Phone, namespace: str, *names: str) -> bool:
+    """Back to what held before; whether anything was put. Raises HandsetError when it cannot be kept."""
+    put_here = phone.running_state.settings.get(namespace, {})
+    gone = [name for name in map(text, names) if name in put_here]
     if gone:
+        with phone.changing_state() as state:
+            for name in gone:
+                del state.settings[namespace][name]
         phone.running_screen.version += 1
-        phone.save_state()
-    return gone
+    return bool(gone)
 
 
 @entry("settings", None, does="[--user USER] get|put|delete|list|reset system|secure|global [KEY [VALUE]]")
@@ -137,7 +137,7 @@ async def settings(context: Context, given: Given) -> int:
             for name, value in sorted(every(phone, namespace).items()):
                 context.out(f"{name}={value}")
         case "get", [name, *_]:
-            context.out(every(phone, namespace).get(name, "null"))
+            context.out(every(phone, namespace).get(text(name), "null"))
         case "put", [name, value, *more] if all(word in ("default", "--lineage") for word in more[:1]):
             put(phone, namespace, name, value)
         case "delete", [name]:
@@ -145,9 +145,7 @@ async def settings(context: Context, given: Given) -> int:
         case "reset", [_, *_]:
             if namespace == "system":
                 raise Refusal("Invalid namespace 'system': reset is for secure and global")
-            phone.running_state.settings.pop(namespace, None)
-            phone.running_screen.version += 1
-            phone.save_state()
+            delete(phone, namespace, *phone.running_state.settings.get(namespace, {}))
         case _:
             raise Refusal(f"Bad arguments\n{USAGE}")
     return 0
