@@ -165,10 +165,10 @@ def adb_programs() -> dict[str, str | None]:
 class Handset:
     """A phone as a process of its own."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, ip: str = "") -> None:
         self.directory = directory
         self.options = options
-        self.ip = own_address()
+        self.ip = ip or own_address()
         self.start(0)
 
     def start(self, port: int) -> None:

@@ -20,7 +20,7 @@ PAUSE_SECONDS = 0.5  # after running out of file descriptors
 
 
 def bind(address: str, port: int) -> socket.socket:
-    """A listening socket. Raises HandsetError that names the address and what to do."""
+    """A listening socket. Raises HandsetError that names the address, in `filename` too, and what to do."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -42,7 +42,7 @@ def bind(address: str, port: int) -> socket.socket:
             cause = f"{where} needs privileges; use a port above 1023"
         else:
             cause = f"cannot listen on {where}: {error.strerror}"
-        raise HandsetError(error.errno, cause) from None
+        raise HandsetError(error.errno, cause, where) from None
     return sock
 
 
