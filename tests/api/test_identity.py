@@ -69,6 +69,8 @@ def test_a_domain_token_opens_no_project(service: Service, scope: object) -> Non
     token = get_token(service, scope)
     response = httpx.get(f"{service.endpoint}{service.v1}/phones", headers={"X-Auth-Token": token})
     assert (response.status_code, response.json()["error_code"]) == (403, "CPS.0001")
+    said = httpx.get(f"{service.endpoint}/v3/auth/tokens", headers={"X-Auth-Token": token, "X-Subject-Token": token}).json()
+    assert [role["name"] for role in said["token"]["roles"]] == ["admin"]
     projects = httpx.get(f"{service.endpoint}/v3/auth/projects", headers={"X-Auth-Token": token})
     assert [project["id"] for project in projects.json()["projects"]] == [service.project_id]
 
@@ -91,9 +93,27 @@ def test_a_wrong_login_does_not_tell_what_is_wrong(service: Service, user: dict[
 
 
 def test_a_foreign_scope_is_forbidden(service: Service) -> None:
-    for scope in ({"project": {"name": "elsewhere"}}, {"project": {"id": "f" * 32}}, {"domain": {"name": "elsewhere"}}):
+    known = service.credentials
+    right = {"id": known["project_id"], "name": known["region"], "domain": {"id": known["domain_id"], "name": known["domain_name"]}}
+    assert ask(service, {**password(service), "scope": {"project": right}}).status_code == 201
+    for scope in (
+        {"project": {"name": "elsewhere"}},
+        {"project": {"id": "f" * 32}},
+        {"domain": {"name": "elsewhere"}},
+        {"project": {**right, "name": "wrong"}},
+        {"project": {"name": known["region"], "domain": {"name": "someone-else"}}},
+        {"project": {"id": known["project_id"], "domain": {"id": "f" * 32}}},
+    ):
         response = ask(service, {**password(service), "scope": scope})
         assert (response.status_code, response.json()["error"]["code"]) == (403, 403)
+
+
+def test_a_login_by_id_is_true_in_all_that_it_says(service: Service) -> None:
+    name = service.credentials["user_name"]
+    user = {"id": service.signed("GET", "/v3/users", f"name={name}").json()["users"][0]["id"], "name": name}
+    assert ask(service, password(service, **user)).status_code == 201
+    for wrong in ({**user, "name": "somebody"}, {**user, "domain": {"name": "elsewhere"}}):
+        assert ask(service, password(service, **wrong)).status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ def show_customer_order_details(call: Call) -> Result:
     """GET /v2/orders/customer-orders/details/{order_id}."""
     window = billing_checks.window(call.query)
     order_id = billing_checks.order_id(call.params[0])
+    billing_checks.no_partner(call.query)
     return billing.show_customer_order_details(call.fleet, call.caller, _SHOW, order_id, window)
 
 

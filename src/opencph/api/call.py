@@ -15,7 +15,12 @@ from opencph.iam.auth import Authenticator
 from opencph.wire.errors import CphError
 
 #: Query parameters that may come several times, in whatever order: those of scheduled events, and those that EIPs are filtered by.
-LISTS = frozenset({"state", "type", "id", "port_id", "public_ip_address", "private_ip_address", "ip_version"})
+LISTS = frozenset(
+    {
+        *("state", "type", "id", "port_id", "public_ip_address", "private_ip_address", "ip_version"),
+        "allow_share_bandwidth_type_any",
+    }
+)
 
 
 @dataclass(slots=True)
@@ -47,6 +52,10 @@ class Call:
                     text = max(text, found[name])
                 found[name] = text
         return found
+
+    def filters(self, *fields: str) -> dict[str, list[str]]:
+        """The values of those parameters that a list is to be narrowed by: the ones given, empty ones left out."""
+        return {field: values for field in fields if (values := self.values(field))}
 
     def values(self, field: str) -> list[str]:
         """Every value of a query parameter that may come several times, empty ones left out."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from opencph.api.call import NO_CONTENT, Call, Result
 from opencph.neighbours import bandwidths, eip
-from opencph.neighbours.paging import page, text_filter
+from opencph.neighbours.paging import page
 from opencph.wire import eip_checks
 from opencph.wire.eip_checks import BAD_BANDWIDTH, BAD_EIP
 from opencph.wire.service_errors import network_error
 
-#: what EIPs can be filtered by; each may come several times
-FILTERS = ("id", "port_id", "public_ip_address", "private_ip_address", "ip_version")
+#: what EIPs can be filtered by; all but the last two may come several times
+FILTERS = ("id", "port_id", "public_ip_address", "private_ip_address", "ip_version", "enterprise_project_id")
+SHARE_TYPES, SHARE_TYPES_ASKED = "allow_share_bandwidth_types", "allow_share_bandwidth_type_any"
 
 
 def create_publicip(call: Call) -> Result:
@@ -20,8 +21,10 @@ def create_publicip(call: Call) -> Result:
 
 def list_publicips(call: Call) -> Result:
     """GET /v1/{project_id}/publicips."""
-    filters = {name: values for name in FILTERS if (values := call.values(name))}
-    return eip.list_publicips(call.fleet, call.caller, page(call.query, network_error, BAD_EIP), filters)
+    filters = call.filters(*FILTERS)
+    if share_types := call.values(SHARE_TYPES_ASKED):
+        filters[SHARE_TYPES] = share_types
+    return eip.list_publicips(call.fleet, call.caller, page(call.query, network_error, BAD_EIP, filters))
 
 
 def show_publicip(call: Call) -> Result:
@@ -47,9 +50,8 @@ def create_shared_bandwidth(call: Call) -> Result:
 
 def list_bandwidths(call: Call) -> Result:
     """GET /v1/{project_id}/bandwidths."""
-    query = call.query
-    share_type = text_filter(query, "share_type", network_error, BAD_BANDWIDTH)
-    return bandwidths.list_bandwidths(call.fleet, call.caller, page(query, network_error, BAD_BANDWIDTH), share_type)
+    asked = page(call.query, network_error, BAD_BANDWIDTH, call.filters("share_type", "enterprise_project_id"))
+    return bandwidths.list_bandwidths(call.fleet, call.caller, asked)
 
 
 def show_bandwidth(call: Call) -> Result:

@@ -53,12 +53,12 @@ def show_token(call: Call) -> Result:
 
 def list_projects(call: Call) -> Result:
     """GET /v3/projects."""
-    return rules.list_projects(call.authenticator, call.caller, call.query.get("name") or None, _endpoint(call))
+    return rules.list_projects(call.authenticator, call.caller, identity_checks.list_projects(call.query), _endpoint(call))
 
 
 def list_auth_projects(call: Call) -> Result:
     """GET /v3/auth/projects."""
-    return rules.list_projects(call.authenticator, call.caller, None, _endpoint(call))
+    return rules.list_auth_projects(call.authenticator, call.caller, _endpoint(call))
 
 
 def list_auth_domains(call: Call) -> Result:
@@ -68,7 +68,7 @@ def list_auth_domains(call: Call) -> Result:
 
 def list_users(call: Call) -> Result:
     """GET /v3/users."""
-    return rules.list_users(call.authenticator, call.caller, call.query.get("name") or None, _endpoint(call))
+    return rules.list_users(call.authenticator, call.caller, identity_checks.list_users(call.query), _endpoint(call))
 
 
 def _endpoint(call: Call) -> str:

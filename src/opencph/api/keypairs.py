@@ -18,7 +18,7 @@ def create_keypair(call: Call) -> Result:
 
 def list_keypairs(call: Call) -> Result:
     """GET /v3/{project_id}/keypairs."""
-    return rules.list_keypairs(call.fleet, call.caller, page(call.query, plain_error, BAD_KEYPAIR))
+    return rules.list_keypairs(call.fleet, call.caller, page(call.query, plain_error, BAD_KEYPAIR, by_name=True))
 
 
 def list_keypair_detail(call: Call) -> Result:
@@ -46,7 +46,7 @@ def nova_create_keypair(call: Call) -> Result:
 
 def nova_list_keypairs(call: Call) -> Result:
     """GET /v2.1/{project_id}/os-keypairs."""
-    return rules.nova_list_keypairs(call.fleet, call.caller, page(call.query, nova_error, BAD_KEYPAIR))
+    return rules.nova_list_keypairs(call.fleet, call.caller, page(call.query, nova_error, BAD_KEYPAIR, by_name=True))
 
 
 def nova_show_keypair(call: Call) -> Result:

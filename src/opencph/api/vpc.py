@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opencph.api.call import NO_CONTENT, Call, Result
 from opencph.neighbours import network_tags, security_groups, vpc
-from opencph.neighbours.paging import page, text_filter
+from opencph.neighbours.paging import page
 from opencph.wire import vpc_checks
 from opencph.wire.service_errors import network_error
 from opencph.wire.vpc import TagsResponse
@@ -18,7 +18,8 @@ def create_vpc(call: Call) -> Result:
 
 def list_vpcs(call: Call) -> Result:
     """GET /v1/{project_id}/vpcs."""
-    return vpc.list_vpcs(call.fleet, call.caller, page(call.query, network_error, BAD_VPC))
+    filters = call.filters("id", "enterprise_project_id")
+    return vpc.list_vpcs(call.fleet, call.caller, page(call.query, network_error, BAD_VPC, filters))
 
 
 def show_vpc(call: Call) -> Result:
@@ -49,9 +50,7 @@ def create_subnet(call: Call) -> Result:
 
 def list_subnets(call: Call) -> Result:
     """GET /v1/{project_id}/subnets."""
-    query = call.query
-    vpc_id = text_filter(query, "vpc_id", network_error, BAD_SUBNET)
-    return vpc.list_subnets(call.fleet, call.caller, page(query, network_error, BAD_SUBNET), vpc_id)
+    return vpc.list_subnets(call.fleet, call.caller, page(call.query, network_error, BAD_SUBNET, call.filters("vpc_id")))
 
 
 def show_subnet(call: Call) -> Result:
@@ -110,9 +109,8 @@ def create_security_group(call: Call) -> Result:
 
 def list_security_groups(call: Call) -> Result:
     """GET /v1/{project_id}/security-groups."""
-    query = call.query
-    vpc_id = text_filter(query, "vpc_id", network_error, BAD_GROUP)
-    return security_groups.list_security_groups(call.fleet, call.caller, page(query, network_error, BAD_GROUP), vpc_id)
+    asked = page(call.query, network_error, BAD_GROUP, call.filters("vpc_id", "enterprise_project_id"))
+    return security_groups.list_security_groups(call.fleet, call.caller, asked)
 
 
 def show_security_group(call: Call) -> Result:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from opencph.iam import ADMIN, Caller
 from opencph.iam.auth import Authenticator
 from opencph.iam.tokens import Claims, TokenError, issue
 from opencph.iam.users import (
+    ALL_PROJECTS_OF_USER,
     DOMAIN_BY_ID,
     GRANT,
     PROJECTS_OF_USER,
@@ -34,6 +36,7 @@ from opencph.wire.identity import (
     ListUsersResponse,
     NamedDomain,
     Project,
+    ProjectsQuery,
     Role,
     Scope,
     SelfLink,
@@ -43,6 +46,7 @@ from opencph.wire.identity import (
     TokenUser,
     User,
 )
+from opencph.wire.list_filters import Filters, matching
 
 #: name and type of every service in the catalog, and the path its endpoint has
 SERVICES = (
@@ -94,12 +98,34 @@ def show_token(authenticator: Authenticator, settings: Settings, subject: bytes,
     return _describe(authenticator, settings, user, project, claims, endpoint, catalog=catalog)
 
 
-def list_projects(authenticator: Authenticator, caller: Caller, name: str | None, endpoint: str) -> ListProjectsResponse:
-    """KeystoneListProjects and KeystoneListAuthProjects: the projects the caller may act in, all or those of that name."""
+def list_projects(authenticator: Authenticator, caller: Caller, query: ProjectsQuery, endpoint: str) -> ListProjectsResponse:
+    """KeystoneListProjects: the projects the caller has a role in, disabled ones too."""
+    granted = authenticator.database.rows(ALL_PROJECTS_OF_USER, user_id=caller.user_id)
+    found = matching((_project(one, endpoint) for one in granted), query.filters)
+    where = f"{endpoint}/v3/projects"
+    if query.per_page is None:
+        return ListProjectsResponse(projects=found, links=Links(self=where))
+    last = query.page * query.per_page
+
+    def link(page: int) -> str:
+        asked = {field: one for field, values in query.filters.items() for one in values}
+        return f"{where}?{urlencode({**asked, 'page': page, 'per_page': query.per_page})}"
+
+    return ListProjectsResponse(
+        projects=found[last - query.per_page : last],
+        links=Links(
+            self=link(query.page),
+            previous=link(query.page - 1) if query.page > 1 else None,
+            next=link(query.page + 1) if last < len(found) else None,
+        ),
+    )
+
+
+def list_auth_projects(authenticator: Authenticator, caller: Caller, endpoint: str) -> ListProjectsResponse:
+    """KeystoneListAuthProjects: the projects the caller may act in."""
     granted = authenticator.database.rows(PROJECTS_OF_USER, user_id=caller.user_id)
     return ListProjectsResponse(
-        projects=[_project(one, endpoint) for one in granted if name is None or one.name == name],
-        links=Links(self=f"{endpoint}/v3/projects"),
+        projects=[_project(one, endpoint) for one in granted], links=Links(self=f"{endpoint}/v3/auth/projects")
     )
 
 
@@ -113,13 +139,14 @@ def list_auth_domains(authenticator: Authenticator, caller: Caller, endpoint: st
     return ListAuthDomainsResponse(domains=found, links=Links(self=f"{endpoint}/v3/auth/domains"))
 
 
-def list_users(authenticator: Authenticator, caller: Caller, name: str | None, endpoint: str) -> ListUsersResponse:
-    """KeystoneListUsers: the users of the caller's domain, all or of that name. Who is no administrator sees itself."""
+def list_users(authenticator: Authenticator, caller: Caller, filters: Filters, endpoint: str) -> ListUsersResponse:
+    """KeystoneListUsers: the users of the caller's domain. Who is no administrator sees itself."""
     database = authenticator.database
-    found = database.rows(USERS_OF_DOMAIN, domain_id=caller.domain_id, any_name=int(name is None), name=name or "")
+    found = database.rows(USERS_OF_DOMAIN, domain_id=caller.domain_id)
     if ADMIN not in (role.role for role in database.rows(ROLES_OF_USER, user_id=caller.user_id)):
         found = [user for user in found if user.user_id == caller.user_id]
-    return ListUsersResponse(users=[_user(one, endpoint) for one in found], links=Links(self=f"{endpoint}/v3/users"))
+    users = matching((_user(one, endpoint) for one in found), filters)  # no password expires, so none is before or after a time
+    return ListUsersResponse(users=users, links=Links(self=f"{endpoint}/v3/users"))
 
 
 def _user(row: UserRow, endpoint: str) -> User:
@@ -141,12 +168,15 @@ def _project_of_scope(authenticator: Authenticator, user: UserRow, scope: Scope)
         if scope.domain_id not in (None, user.domain_id) or scope.domain_name not in (None, user.domain_name):
             raise IdentityError(403, "You have no access to the domain of scope.")
         return None
-    granted = authenticator.database.rows(PROJECTS_OF_USER, user_id=user.user_id)
-    for project in granted:
-        if scope.project_id == project.project_id or (scope.project_id is None and scope.project_name == project.name):
+    asked = (scope.project_id, scope.project_name, scope.domain_id, scope.domain_name)
+    for project in authenticator.database.rows(PROJECTS_OF_USER, user_id=user.user_id):
+        known = (project.project_id, project.name, project.domain_id, project.domain_name)
+        if all(said in (None, true) for said, true in zip(asked, known, strict=True)):
             return project
     wanted = scope.project_id or scope.project_name
-    raise IdentityError(403, f"You have no access to the project {wanted!r} of scope, or it does not exist.")
+    raise IdentityError(
+        403, f"You have no access to the project {wanted!r} of scope, or there is none of that id, name and domain."
+    )
 
 
 def _describe(
@@ -160,21 +190,26 @@ def _describe(
     catalog: bool,
 ) -> TokenResponse:
     domain = NamedDomain(id=user.domain_id, name=user.domain_name)
-    role = "reader"
-    if project is not None:
+    if project is None:  # what the user may do in any project, it may do in calls of none
+        roles = [one.role for one in authenticator.database.rows(ROLES_OF_USER, user_id=user.user_id)]
+    else:
         grant = authenticator.database.row(GRANT, user_id=user.user_id, project_id=project.project_id)
-        role = grant.role if grant is not None else role
+        roles = [] if grant is None else [grant.role]
     token = Token(
         expires_at=_time(claims.expires_ms),
         issued_at=_time(claims.issued_ms),
         methods=["password"],
         user=TokenUser(id=user.user_id, name=user.user_name, password_expires_at="", domain=domain),
-        roles=[Role(id="0", name=role)],
+        roles=[Role(id="0", name=role) for role in roles],
         catalog=_catalog(settings, project, endpoint) if catalog else None,
-        project=None if project is None else TokenProject(id=project.project_id, name=project.name, domain=domain),
+        project=None if project is None else _token_project(project),
         domain=domain if project is None else None,
     )
     return TokenResponse(token=token)
+
+
+def _token_project(row: ProjectRow) -> TokenProject:
+    return TokenProject(id=row.project_id, name=row.name, domain=NamedDomain(id=row.domain_id, name=row.domain_name))
 
 
 def _catalog(settings: Settings, project: ProjectRow | None, endpoint: str) -> list[CatalogService]:

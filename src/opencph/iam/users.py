@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, select
 
 from opencph.store.database import Query, Transaction
 from opencph.store.tables import access_keys, domains, grants, policies, projects, users
@@ -138,19 +138,15 @@ ROLES_OF_USER = Query(
     .order_by(grants.c.role),
     RoleRow,
 )
-#: the users of a domain: all, or the one of that name
-USERS_OF_DOMAIN = Query(
-    _USER.where(
-        users.c.domain_id == bindparam("domain_id"), or_(bindparam("any_name") == 1, users.c.name == bindparam("name"))
-    ).order_by(users.c.name),
-    UserRow,
-)
-PROJECTS_OF_USER = Query(
+USERS_OF_DOMAIN = Query(_USER.where(users.c.domain_id == bindparam("domain_id")).order_by(users.c.name), UserRow)
+_granted = (
     _PROJECT.join(grants, grants.c.project_id == projects.c.project_id)
-    .where(grants.c.user_id == bindparam("user_id"), projects.c.enabled == 1)
-    .order_by(projects.c.name),
-    ProjectRow,
+    .where(grants.c.user_id == bindparam("user_id"))
+    .order_by(projects.c.name)
 )
+PROJECTS_OF_USER = Query(_granted.where(projects.c.enabled == 1), ProjectRow)
+#: disabled ones too, in which nobody may do anything
+ALL_PROJECTS_OF_USER = Query(_granted, ProjectRow)
 PROJECTS = Query(_PROJECT.where(projects.c.enabled == 1).order_by(projects.c.name), ProjectRow)
 DOMAIN_BY_ID = Query(select(domains.c.domain_id, domains.c.name).where(domains.c.domain_id == bindparam("domain_id")), DomainRow)
 
@@ -177,7 +173,14 @@ def check_password(password_hash: str | None, password: str) -> bool:
 
 
 def find_user(tx: Transaction, request: LoginName) -> UserRow | None:
-    """The user that a login names, by id, or by name within a domain. Without a domain the name must be unique."""
+    """The user that a login names, by id, or by name within a domain. Without a domain the name must be unique. Whatever else is
+    said of the user must be true."""
+    user = _named(tx, request)
+    known = None if user is None else LoginName(user.user_id, user.user_name, user.domain_id, user.domain_name)
+    return user if known is not None and all(said in (None, true) for said, true in zip(request, known, strict=True)) else None
+
+
+def _named(tx: Transaction, request: LoginName) -> UserRow | None:
     if request.user_id is not None:
         return tx.row(USER_BY_ID, user_id=request.user_id)
     if request.user_name is None:

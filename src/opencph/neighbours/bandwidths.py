@@ -15,7 +15,7 @@ from opencph.fleet.times import now_ms, utc_text
 from opencph.iam import Caller
 from opencph.neighbours.paging import Page
 from opencph.store import revisions, tables
-from opencph.store.database import Query, Transaction, Value, command, in_list, json_list, scalar
+from opencph.store.database import Query, Transaction, command, in_list, json_list, scalar
 from opencph.wire.eip import (
     Bandwidth,
     BandwidthResponse,
@@ -25,7 +25,7 @@ from opencph.wire.eip import (
     UpdateBandwidthRequest,
 )
 from opencph.wire.eip_checks import BAD_BANDWIDTH, CHARGE_MODES, PER, SHARED_SIZE_MIN_MBIT, WHOLE
-from opencph.wire.server_checks import DEDICATED, SHARED
+from opencph.wire.server_checks import SHARED
 from opencph.wire.service_errors import network_error
 
 NOT_FOUND, IN_USE = "VPC.0306", "VPC.0313"
@@ -57,9 +57,9 @@ class _EipOfBandwidth(NamedTuple):
 
 _bandwidths = select(*(_b[field] for field in BandwidthRow._fields)).where(_b.project_id == bindparam("of_project"))
 _BANDWIDTH = Query(_bandwidths.where(_b.bandwidth_id == bindparam("of_bandwidth")), BandwidthRow)
-_page = _bandwidths.where(_b.bandwidth_id > bindparam("marker")).order_by(_b.bandwidth_id).limit(bindparam("limit"))
-_PAGE = Query(_page, BandwidthRow)
-_PAGE_OF_TYPE = Query(_page.where(_b.share_type == bindparam("share_type")), BandwidthRow)
+_PAGE = Query(
+    _bandwidths.where(_b.bandwidth_id > bindparam("marker")).order_by(_b.bandwidth_id).limit(bindparam("limit")), BandwidthRow
+)
 _EIPS = Query(
     select(EFFECTIVE_ID, _e.eip_id, _e.address, _e.type)
     .select_from(EIPS_WITH_SERVER)
@@ -92,18 +92,14 @@ def create_shared_bandwidth(fleet: Fleet, caller: Caller, body: CreateSharedBand
     return BandwidthResponse(_bandwidth(caller, row, []))
 
 
-def list_bandwidths(fleet: Fleet, caller: Caller, page: Page, share_type: str | None) -> ListBandwidthsResponse:
+def list_bandwidths(fleet: Fleet, caller: Caller, page: Page) -> ListBandwidthsResponse:
     """ListBandwidths: the servers' own, the EIPs' own, the shared ones."""
-    given: dict[str, Value] = {"of_project": caller.project_id, "marker": page.marker, "limit": page.limit}
+    if not {PER, WHOLE}.issuperset(page.filters.get("share_type", ())):
+        raise network_error(400, BAD_BANDWIDTH, f"share_type: must be {PER} or {WHOLE}")
     with fleet.database.read() as tx:
-        if share_type is None:
-            rows = tx.rows(_PAGE, **given)
-        elif share_type in (PER, WHOLE):
-            rows = tx.rows(_PAGE_OF_TYPE, share_type=SHARED if share_type == WHOLE else DEDICATED, **given)
-        else:
-            raise network_error(400, BAD_BANDWIDTH, f"share_type: must be {PER} or {WHOLE}")
+        rows = tx.rows(_PAGE, of_project=caller.project_id, marker=page.marker, limit=page.rows)
         eips = _eips(tx, caller, [row.bandwidth_id for row in rows])
-    return ListBandwidthsResponse([_bandwidth(caller, row, eips[row.bandwidth_id]) for row in rows])
+    return ListBandwidthsResponse(page.of(_bandwidth(caller, row, eips[row.bandwidth_id]) for row in rows))
 
 
 def show_bandwidth(fleet: Fleet, caller: Caller, bandwidth_id: str) -> BandwidthResponse:

@@ -7,7 +7,6 @@ VIP's port id is its generation's id and its number in one, so that no row is ne
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address
 from typing import NamedTuple
 from uuid import UUID
@@ -95,7 +94,6 @@ _eips = (
 )
 _EIP = Query(_eips.where(_e.eip_id == bindparam("of_eip")), _Row)
 _PAGE = Query(_eips.where(_e.eip_id > bindparam("marker")).order_by(_e.eip_id).limit(bindparam("limit")), _Row)
-_ALL = Query(_eips.where(_e.eip_id > bindparam("marker")).order_by(_e.eip_id), _Row)
 _ADDRESS_TAKEN: Query[str] = Query(select(_e.eip_id).where(_e.address == bindparam("address")), scalar)
 
 
@@ -179,15 +177,11 @@ def create_publicip(fleet: Fleet, caller: Caller, body: CreatePublicipRequest) -
     )
 
 
-def list_publicips(fleet: Fleet, caller: Caller, page: Page, filters: Mapping[str, Sequence[str]]) -> ListPublicipsResponse:
-    """ListPublicips; `filters` are fields of an EIP and the values that each may have."""
+def list_publicips(fleet: Fleet, caller: Caller, page: Page) -> ListPublicipsResponse:
+    """ListPublicips."""
     with fleet.database.read() as tx:
-        if not filters:
-            rows = tx.rows(_PAGE, of_project=caller.project_id, marker=page.marker, limit=page.limit)
-            return ListPublicipsResponse([_publicip(caller, row) for row in rows])
-        found = [_publicip(caller, row) for row in tx.rows(_ALL, of_project=caller.project_id, marker=page.marker)]
-    wanted = [eip for eip in found if all(str(getattr(eip, field) or "") in values for field, values in filters.items())]
-    return ListPublicipsResponse(wanted[: page.limit])
+        rows = tx.rows(_PAGE, of_project=caller.project_id, marker=page.marker, limit=page.rows)
+    return ListPublicipsResponse(page.of(_publicip(caller, row) for row in rows))
 
 
 def show_publicip(fleet: Fleet, caller: Caller, publicip_id: str) -> PublicipResponse:
@@ -305,6 +299,7 @@ def _publicip(caller: Caller, row: _Row) -> Publicip:
         alias=row.alias or "",
         ip_version=4,
         public_border_group="center",
+        allow_share_bandwidth_types=[],  # no call moves an EIP to a shared bandwidth
         bandwidth_id=row.bandwidth_id,
         bandwidth_name=row.bandwidth_name,
         bandwidth_share_type=None if row.bandwidth_share_type is None else (PER, WHOLE)[row.bandwidth_share_type],

@@ -58,7 +58,7 @@ def create_security_group(fleet: Fleet, caller: Caller, body: CreateSecurityGrou
     return SecurityGroupResponse(_group(caller, row))
 
 
-def list_security_groups(fleet: Fleet, caller: Caller, page: Page, vpc_id: str | None) -> ListSecurityGroupsResponse:
+def list_security_groups(fleet: Fleet, caller: Caller, page: Page) -> ListSecurityGroupsResponse:
     """ListSecurityGroups, the default one first."""
     default = _default(caller)
     with_default = page.marker == "" and page.limit > 0
@@ -67,10 +67,10 @@ def list_security_groups(fleet: Fleet, caller: Caller, page: Page, vpc_id: str |
             _PAGE,
             project_id=caller.project_id,
             marker="" if page.marker == default.security_group_id else page.marker,
-            limit=page.limit - with_default,
+            limit=page.rows - with_default,
         )
     found = [default, *rows] if with_default else rows
-    return ListSecurityGroupsResponse([_group(caller, row) for row in found if vpc_id in (None, row.vpc_id)])
+    return ListSecurityGroupsResponse(page.of(_group(caller, row) for row in found))
 
 
 def show_security_group(fleet: Fleet, caller: Caller, security_group_id: str) -> SecurityGroupResponse:

@@ -77,9 +77,9 @@ _subnets = select(*(_s[field] for field in _SubnetRow._fields)).where(_s.project
 _VPC = Query(_vpcs.where(_v.vpc_id == bindparam("vpc_id")), _VpcRow)
 _VPC_PAGE = Query(_vpcs.where(_v.vpc_id > bindparam("marker")).order_by(_v.vpc_id).limit(bindparam("limit")), _VpcRow)
 _SUBNET = Query(_subnets.where(_s.subnet_id == bindparam("subnet_id")), _SubnetRow)
-_subnet_page = _subnets.where(_s.subnet_id > bindparam("marker")).order_by(_s.subnet_id).limit(bindparam("limit"))
-_SUBNET_PAGE = Query(_subnet_page, _SubnetRow)
-_SUBNET_PAGE_OF_VPC = Query(_subnet_page.where(_s.vpc_id == bindparam("vpc_id")), _SubnetRow)
+_SUBNET_PAGE = Query(
+    _subnets.where(_s.subnet_id > bindparam("marker")).order_by(_s.subnet_id).limit(bindparam("limit")), _SubnetRow
+)
 _CIDRS_OF_VPC: Query[str] = Query(select(_s.cidr).where(_s.vpc_id == bindparam("vpc_id")), scalar)
 _LOCAL_CIDRS: Query[str] = Query(select(_s.cidr).where(_s.cidr.like("127.%")), scalar)
 _IPV6_CIDRS: Query[str] = Query(select(_s.ipv6_cidr).where(_s.ipv6_cidr.is_not(None)), scalar)
@@ -138,8 +138,8 @@ def create_vpc(fleet: Fleet, caller: Caller, body: CreateVpcRequest) -> VpcRespo
 def list_vpcs(fleet: Fleet, caller: Caller, page: Page) -> ListVpcsResponse:
     """ListVpcs."""
     with fleet.database.read() as tx:
-        rows = tx.rows(_VPC_PAGE, project_id=caller.project_id, marker=page.marker, limit=page.limit)
-    return ListVpcsResponse([_vpc(caller, row) for row in rows])
+        rows = tx.rows(_VPC_PAGE, project_id=caller.project_id, marker=page.marker, limit=page.rows)
+    return ListVpcsResponse(page.of(_vpc(caller, row) for row in rows))
 
 
 def show_vpc(fleet: Fleet, caller: Caller, vpc_id: str) -> VpcResponse:
@@ -234,16 +234,11 @@ def create_subnet(fleet: Fleet, caller: Caller, body: CreateSubnetRequest) -> Su
     return SubnetResponse(_subnet(caller, row))
 
 
-def list_subnets(fleet: Fleet, caller: Caller, page: Page, vpc_id: str | None) -> ListSubnetsResponse:
-    """ListSubnets, of one VPC or all."""
+def list_subnets(fleet: Fleet, caller: Caller, page: Page) -> ListSubnetsResponse:
+    """ListSubnets."""
     with fleet.database.read() as tx:
-        if vpc_id is None:
-            rows = tx.rows(_SUBNET_PAGE, project_id=caller.project_id, marker=page.marker, limit=page.limit)
-        else:
-            rows = tx.rows(
-                _SUBNET_PAGE_OF_VPC, project_id=caller.project_id, vpc_id=vpc_id.lower(), marker=page.marker, limit=page.limit
-            )
-    return ListSubnetsResponse([_subnet(caller, row) for row in rows])
+        rows = tx.rows(_SUBNET_PAGE, project_id=caller.project_id, marker=page.marker, limit=page.rows)
+    return ListSubnetsResponse(page.of(_subnet(caller, row) for row in rows))
 
 
 def show_subnet(fleet: Fleet, caller: Caller, subnet_id: str) -> SubnetResponse:

@@ -61,6 +61,14 @@ def window(query: Mapping[str, str]) -> Window:
 
 
 @refuses_as(plain_error, BAD_PARAMETER)
+def no_partner(query: Mapping[str, str]) -> None:
+    """There are no partners here whose customers' orders could be asked for."""
+    partner = query.get("indirect_partner_id")
+    if partner:
+        raise CphError(BAD_PARAMETER, f"indirect_partner_id {shown(partner)}: there is no such partner")
+
+
+@refuses_as(plain_error, BAD_PARAMETER)
 def order_id(text: str) -> str:
     """The id of an order in a path."""
     if "\0" in text:

@@ -65,6 +65,7 @@ class Publicip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     alias: str
     ip_version: int
     public_border_group: str
+    allow_share_bandwidth_types: list[str]
     bandwidth_id: str | None = None
     bandwidth_name: str | None = None
     bandwidth_share_type: str | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from opencph.wire.list_filters import Filters
+
 
 class NamedDomain(msgspec.Struct, frozen=True, kw_only=True):
     """A domain by id and name."""
@@ -13,7 +15,8 @@ class NamedDomain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
-    """What a token is asked for: a project or a domain, by id or name. All None: the user's domain."""
+    """What a token is asked for: a project, of a domain when that is named too, or a domain. What is named must all be true of it.
+    All None: the user's domain."""
 
     project_id: str | None = None
     project_name: str | None = None
@@ -30,6 +33,14 @@ class CreateTokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     domain_name: str | None = None
     domain_id: str | None = None
     scope: Scope = Scope()
+
+
+class ProjectsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The query of GET /v3/projects."""
+
+    filters: Filters
+    page: int  # from 1
+    per_page: int | None  # None: everything is one page
 
 
 class TokenUser(msgspec.Struct, frozen=True, kw_only=True):
