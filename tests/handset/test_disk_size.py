@@ -48,7 +48,7 @@ def test_four_writers_at_once_stop_at_the_disks_size(home: Path) -> None:
 
     # The bound is that of looks that come in time: where the machine kept the phone from looking, it is tried again.
     tries = [asyncio.run(main(home / "p0"))]
-    while tries[-1][0] >= LOOK_SECONDS and len(tries) < 20:
+    while tries[-1][0] >= LOOK_SECONDS and len(tries) < 8:
         tries.append(asyncio.run(main(home / f"p{len(tries)}")))
     in_time = [used for waited, used in tries if waited < LOOK_SECONDS]
     used = max(in_time) if in_time else min(used for _, used in tries)
