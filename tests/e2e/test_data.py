@@ -57,7 +57,8 @@ def test_a_synchronous_command_answers_with_the_output_or_after_two_seconds(user
         (phone_id, 2, "", "hello\n") for phone_id in user.phones[:2]
     ]
     assert user.cph.show_job(sdk.ShowJobRequest(job_id=jobs[0].job_id)).execute_msg == "hello\n"
-    assert [(job.status, job.error_code) for job in run("sleep 20")] == [(-1, "CPS.0054")] * 2
+    late = run("seq 1 3 && sleep 20")
+    assert [(job.status, job.error_code, job.execute_msg) for job in late] == [(-1, "CPS.0054", "1\n2\n3\n")] * 2
     run("true")
     with pytest.raises(ClientRequestException) as refused:
         run("true")

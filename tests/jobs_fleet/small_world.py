@@ -108,6 +108,7 @@ class JobRow(NamedTuple):
     status: int
     error_code: str | None
     error_msg: str | None
+    execute_msg: str | None
 
 
 class Phone(NamedTuple):
@@ -125,18 +126,9 @@ _SERVER: Query[Server] = Query(
     ),
     Server,
 )
-_JOB: Query[JobRow] = Query(
-    select(tables.jobs.c.job_id, tables.jobs.c.kind, tables.jobs.c.status, tables.jobs.c.error_code, tables.jobs.c.error_msg).where(
-        tables.jobs.c.job_id == bindparam("job_id")
-    ),
-    JobRow,
-)
-_JOBS: Query[JobRow] = Query(
-    select(
-        tables.jobs.c.job_id, tables.jobs.c.kind, tables.jobs.c.status, tables.jobs.c.error_code, tables.jobs.c.error_msg
-    ).order_by(tables.jobs.c.seq),
-    JobRow,
-)
+_jobs = select(*(tables.jobs.c[field] for field in JobRow._fields))
+_JOB: Query[JobRow] = Query(_jobs.where(tables.jobs.c.job_id == bindparam("job_id")), JobRow)
+_JOBS: Query[JobRow] = Query(_jobs.order_by(tables.jobs.c.seq), JobRow)
 _PHONES: Query[Phone] = Query(
     select(
         tables.phones.c.phone_id,

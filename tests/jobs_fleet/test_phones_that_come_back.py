@@ -16,7 +16,7 @@ from jobs_fleet.small_world import JobRow, World, eventually
 from jobs_fleet.test_shared_storage import ended, push_files, put
 from opencph.adb import client
 from opencph.adb.client import connect
-from opencph.fleet import boots, findings, sync_commands
+from opencph.fleet import boots, command_jobs, findings, sync_commands
 from opencph.fleet.adb_check import answers_adb
 from opencph.fleet.commands import run_shell_command
 from opencph.fleet.ids import new_id
@@ -210,6 +210,32 @@ def test_jobs_of_phones_whose_host_is_frozen_end_in_time_and_say_so(handsets: Wo
             ((status, message),) = await ended(world, push_files(world, server_id, files))
             assert status == -1 and "3 of 3 phones failed" in (message or "")
             assert runtime.started == [], "that is the reconciler's: who does not answer may be at work"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("line", ["seq 1 5 && sleep 50", "seq 1 5 | tee /data/said; cat /data/said >&2; sleep 50", "cat /dev/zero"])
+def test_a_command_whose_time_is_up_fails_with_what_it_printed_until_then(
+    handsets: World, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    world = handsets
+    monkeypatch.setattr(command_jobs, "SHELL_SECONDS", 3.0)
+
+    async def main() -> None:
+        async with bought(world) as (_, server_id):
+            phones = [phone.phone_id for phone in world.phones(server_id)]
+            assert outcomes(await all_of(world, shell(world, "true", phones))) == [(2, None)] * 3  # their sandboxes are there
+            body = CommandRequest(command="shell", content=line, phone_ids=tuple(phones))
+            answer = await asyncio.to_thread(run_sync_command, world.fleet, world.caller, new_id(), body)
+            jobs = await all_of(world, shell(world, line, phones))
+            count = "12345"
+            printed = {"seq 1 5 &&": count, "seq 1 5 | ": count * 2}.get(line[:10], "\ufffd" * (1024 // 3))
+            ends = [(job.status, job.error_code, job.execute_msg) for job in answer.jobs]
+            ends += [(job.status, job.error_code, job.execute_msg) for job in jobs]
+            for status, code, message in ends:
+                assert (status, code, (message or "").replace("\n", "")) == (-1, "CPS.0054", printed), ends
+            async with await connect(world.phones(server_id)[0].ip) as phone:
+                assert (await phone.shell("ls /data/local/tmp/.cph")).code != 0, "marks are left"
 
     asyncio.run(main())
 

@@ -104,13 +104,16 @@ async def receive(phone: Connection, path: str) -> AsyncIterator[bytes]:
         stream.close()
 
 
-async def shell(phone: Connection, command: str, output_max: int) -> ShellOutput:
-    """Run a command line without input; of its output the first `output_max` bytes are kept. Raises AdbError."""
+async def shell(phone: Connection, command: str, output_max: int, kept: bytearray | None = None) -> ShellOutput:
+    """Run a command line without input; of its output the first `output_max` bytes are kept. Raises AdbError.
+
+    They are put into `kept` as they come: whoever gives one has what was printed until then also when this fails, or time is up.
+    """
+    kept = bytearray() if kept is None else kept
     stream: ClientStream = await phone.open(f"shell,v2,raw:{command}")
     try:
         await stream.write(shell_protocol.packet(shell_protocol.CLOSE_STDIN))
         packets = shell_protocol.PacketReader()
-        kept = bytearray()
         while data := await stream.read():
             for kind, piece in packets.feed(memoryview(data)):
                 if kind == shell_protocol.EXIT:

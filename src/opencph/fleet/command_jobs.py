@@ -15,12 +15,12 @@ from typing import IO
 import msgspec
 
 from opencph.adb import transfers
-from opencph.adb.client import AdbError, Connection
+from opencph.adb.client import AdbError, Connection, connect
 from opencph.fleet import Fleet, archives, command_runs, phone_files
 from opencph.fleet.archives import ArchiveError
 from opencph.fleet.command_payloads import PHONE_COMMAND, PhoneCommandJob
 from opencph.fleet.job_errors import COMMAND_FAILED, job_failed
-from opencph.fleet.phone_reach import Reach, Target
+from opencph.fleet.phone_reach import LATE_SECONDS, Reach, Target, Work
 from opencph.jobs import Batch, Job, JobFailedError, JobKind, Step
 from opencph.metrics.families import COMMANDS
 from opencph.runtimes import Runtime
@@ -52,12 +52,12 @@ def command_failed(cause: str) -> JobFailedError:
     return job_failed(COMMAND_FAILED, cause)
 
 
-async def run_shell(phone: Connection, content: str) -> transfers.ShellOutput:
-    """A command line in a phone; of its output as much as execute_msg holds. Raises AdbError."""
-    return await transfers.shell(phone, content, OUTPUT_BYTES_MAX)
+async def run_shell(phone: Connection, content: str, output: bytearray) -> int:
+    """A command line in a phone; its exit code. `output` gets what it prints, as much as execute_msg holds. Raises AdbError."""
+    return (await transfers.shell(phone, content, OUTPUT_BYTES_MAX, output)).code
 
 
-def shown_output(output: bytes) -> str:
+def shown_output(output: bytes | bytearray) -> str:
     """execute_msg: at most 1024 bytes of text, cut at a whole character."""
     text = output.decode("utf-8", "replace").replace("\0", "\ufffd")
     return text.encode()[:OUTPUT_BYTES_MAX].decode("utf-8", "ignore")
@@ -106,19 +106,18 @@ class _Commands:
     async def _shell(self, batch: Batch, content: str, jobs: Sequence[Job]) -> None:
         async def work(job: Job, target: Target) -> None:
             async with self.reach.reached(target, COMMAND_FAILED) as phone:
-                done = await command_runs.run_once(phone, job.job_id, job.attempts, content)
-            batch.execute_msgs[job.job_id] = shown_output(done.text)
-            if done.code:
-                raise command_failed(f"Exit code {done.code}.")
+                code, _ = await _run_once(batch, job, phone, content)
+            if code:
+                raise command_failed(f"Exit code {code}.")
 
-        await self.reach.each(batch, jobs, work, at_once=SHELLS_AT_ONCE, seconds=SHELL_SECONDS)
+        await self.reach.each(batch, jobs, work, at_once=SHELLS_AT_ONCE, seconds=SHELL_SECONDS, late=_printed(batch))
 
     async def _uninstall(self, batch: Batch, content: str, jobs: Sequence[Job]) -> None:
         async def work(job: Job, target: Target) -> None:
             async with self.reach.reached(target, COMMAND_FAILED) as phone:
                 await _package_manager(batch, job, phone, f"pm uninstall {content}")
 
-        await self.reach.each(batch, jobs, work, at_once=SHELLS_AT_ONCE, seconds=SHELL_SECONDS)
+        await self.reach.each(batch, jobs, work, at_once=SHELLS_AT_ONCE, seconds=SHELL_SECONDS, late=_printed(batch))
 
     async def _push(self, batch: Batch, content: str, jobs: Sequence[Job]) -> None:
         name = parse(content)
@@ -158,7 +157,7 @@ class _Commands:
                             await _send_apks(job, phone, files)
                     await _package_manager(batch, job, phone, line)
 
-            await self.reach.each(batch, jobs, work, at_once=TRANSFERS_AT_ONCE, seconds=INSTALL_SECONDS)
+            await self.reach.each(batch, jobs, work, at_once=TRANSFERS_AT_ONCE, seconds=INSTALL_SECONDS, late=_printed(batch))
         finally:
             for file in files:
                 file.close()
@@ -208,10 +207,29 @@ def install_line(job_id: str, flags: Sequence[str], sizes: Sequence[int], *, mul
     return "; ".join([*lines, "pm install-commit $s"])
 
 
+async def _run_once(batch: Batch, job: Job, phone: Connection, line: str) -> tuple[int, str]:
+    """Run a line; its exit code, and what it printed, which is the job's output however this ends."""
+    output = bytearray()
+    try:
+        code = await command_runs.run_once(phone, job.job_id, job.attempts, line, output)
+    finally:
+        text = batch.execute_msgs[job.job_id] = shown_output(output)
+    return code, text
+
+
+def _printed(batch: Batch) -> Work:
+    """What is still asked where time was up: what the command printed until then, unless that came already."""
+
+    async def late(job: Job, target: Target) -> None:
+        if not batch.execute_msgs.get(job.job_id):
+            async with await connect(target.ip, timeout=LATE_SECONDS) as phone:
+                batch.execute_msgs[job.job_id] = shown_output(await command_runs.printed(phone, job.job_id))
+
+    return late
+
+
 async def _package_manager(batch: Batch, job: Job, phone: Connection, command: str) -> None:
     """Run pm once; its answer is the job's output. It may say that it failed and exit with 0 all the same."""
-    done = await command_runs.run_once(phone, job.job_id, job.attempts, command)
-    text = shown_output(done.text)
-    batch.execute_msgs[job.job_id] = text
-    if done.code or "Success" not in text:
-        raise command_failed(text.strip() or f"Exit code {done.code}.")
+    code, text = await _run_once(batch, job, phone, command)
+    if code or "Success" not in text:
+        raise command_failed(text.strip() or f"Exit code {code}.")

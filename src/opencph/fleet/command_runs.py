@@ -37,7 +37,7 @@ _RUNNER = (
     'echo "$c" >"$1/new"; [ -s "$1/new" ] && mv "$1/new" "$1/code"; exit $c'
 ).replace("LIMIT", str(OUTPUT_BYTES_MAX))
 
-#: Says `done CODE` and the output, `lost`, or `full` when nothing was begun because no mark can be left.
+#: Says `done CODE` or `lost`, and the output; or `full` when nothing was begun because no mark can be left.
 _START = """exec 2>/dev/null; trap '' HUP XFSZ; d=HOME/run; c=
 if mkdir -p HOME && mkdir $d; then
 echo begun >$d/begun; if [ ! -s $d/begun ]; then rm -rf $d; echo full; exit; fi
@@ -46,7 +46,7 @@ elif [ ! -e $d ]; then echo full; exit; fi
 n=0; while [ ! -e $d/code ]; do
 if read -r s <$d/stat; then set -- $s; p=$1 t=${22}; set --
 read -r s </proc/$p/stat && set -- $s; [ "${22}" = "$t" ] || n=99; else n=$((n+1)); fi
-if [ $n -gt 50 ]; then [ -e $d/code ] && break; if [ -n "$c" ]; then echo "done $c"; cat $d/out; else echo lost; fi; exit; fi
+if [ $n -gt 50 ]; then [ -e $d/code ] && break; if [ -n "$c" ]; then echo "done $c"; else echo lost; fi; cat $d/out; exit; fi
 sleep 0.05; done
 read -r c <$d/code; echo "done $c"; cat $d/out"""
 
@@ -88,24 +88,32 @@ async def is_begun(phone: Connection, job_id: str) -> bool:
     return (await transfers.shell(phone, f"mkdir -p {home}; [ -e {home}/run ]", _HEADER_BYTES)).code == 0
 
 
-async def run_once(phone: Connection, job_id: str, attempts: int, line: str) -> transfers.ShellOutput:
+async def run_once(phone: Connection, job_id: str, attempts: int, line: str, output: bytearray) -> int:
     """Run a line for a job that is tried for the time number `attempts`, or wait for its end when somebody has started it.
 
-    Of its output OUTPUT_BYTES_MAX are kept. Raises LostError, AdbError.
+    Returns its exit code. `output` gets OUTPUT_BYTES_MAX of what it printed, also when it is lost; who stops waiting for it
+    finds the rest with `printed`. Raises LostError, AdbError.
     """
     if only_reads(line):
-        return await transfers.shell(phone, line, OUTPUT_BYTES_MAX)
+        return (await transfers.shell(phone, line, OUTPUT_BYTES_MAX, output)).code
     script = _START.replace("RUNNER", shlex.quote(_RUNNER)).replace("HOME", directory(job_id)).replace("LINE", shlex.quote(line))
     done = await transfers.shell(phone, script, OUTPUT_BYTES_MAX + _HEADER_BYTES)
-    said, _, output = done.text.partition(b"\n")
+    said, _, text = done.text.partition(b"\n")
     word, _, code = said.decode("ascii", "replace").partition(" ")
     if word == "done" and code.isdigit():
-        return transfers.ShellOutput(output[:OUTPUT_BYTES_MAX], int(code))
+        output += text[:OUTPUT_BYTES_MAX]
+        return int(code)
     if word == "full" and attempts == 1:  # its disk is full, and this may be how it is emptied
-        return await transfers.shell(phone, line, OUTPUT_BYTES_MAX)
+        return (await transfers.shell(phone, line, OUTPUT_BYTES_MAX, output)).code
     if word in ("full", "lost"):
+        output += text[:OUTPUT_BYTES_MAX]
         raise LostError
     raise AdbError(done.text.decode("utf-8", "replace").strip() or f"the phone's shell ended with {done.code}")
+
+
+async def printed(phone: Connection, job_id: str) -> bytes:
+    """What the command of a job has printed until now, as far as it was started with a mark. Raises AdbError."""
+    return (await transfers.shell(phone, f"cat {directory(job_id)}/run/out 2>/dev/null", OUTPUT_BYTES_MAX)).text
 
 
 async def forget(phone: Connection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from typing import IO, NamedTuple
 
@@ -23,6 +23,8 @@ from opencph.store import tables
 from opencph.store.database import Query, in_list, json_list, scalar
 from opencph.wire.object_names import ObjectName
 
+#: for what is still asked of a phone whose time is up
+LATE_SECONDS = 5.0
 NOT_RUNNING, NO_OBJECT, NOT_UPLOADED = "CPS.0141", "CPS.0104", "CPS.0103"
 
 
@@ -60,13 +62,18 @@ class Reach:
         """The object store. Raises SettingsError."""
         return open_store(self.fleet.settings)
 
-    async def each(self, batch: Batch, jobs: Sequence[Job], work: Work, *, at_once: int, seconds: float) -> None:
-        """Do one thing in the phone of each job, `at_once` at a time, each within `seconds`. Jobs that fail leave the batch."""
+    async def each(
+        self, batch: Batch, jobs: Sequence[Job], work: Work, *, at_once: int, seconds: float, late: Work | None = None
+    ) -> None:
+        """Do one thing in the phone of each job, `at_once` at a time, each within `seconds`. Jobs that fail leave the batch.
+
+        `late` is tried within LATE_SECONDS where time was up; whether it can be done changes nothing in how the job ends.
+        """
         targets = {target.phone_id: target for target in await asyncio.to_thread(self._targets, jobs)}
 
         async def one(job: Job) -> None:
+            target = targets.get(job.phone_id or "")
             try:
-                target = targets.get(job.phone_id or "")
                 if target is None:
                     raise job_failed(PHONE_GONE, f"phone {job.phone_id} went away before its job ran")
                 async with asyncio.timeout(seconds):
@@ -74,6 +81,10 @@ class Reach:
             except TimeoutError:
                 failure = job_failed(TIMED_OUT, f"it took longer than {seconds:.0f} s")
                 batch.fail(job.job_id, failure.code, failure.message)
+                if late is not None and target is not None:
+                    with suppress(TimeoutError, AdbError):
+                        async with asyncio.timeout(LATE_SECONDS):
+                            await late(job, target)
             except JobFailedError as failed:
                 batch.fail(job.job_id, failed.code, failed.message)
 

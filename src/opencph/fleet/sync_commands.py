@@ -130,9 +130,10 @@ def run_sync_command(fleet: Fleet, caller: Caller, request_id: str, body: Comman
 
 
 async def _run_all(ips: dict[str, str], content: str) -> dict[str, _Outcome]:
-    """{phone_id: outcome} of each phone; those that it is too late for have failed."""
-    late = _Outcome("", job_failed(TIMED_OUT, f"the call took longer than {CALL_SECONDS:.0f} s"))
-    outcomes = dict.fromkeys(ips, late)
+    """{phone_id: outcome} of each phone; those that it is too late for have failed, with what they printed until then."""
+    late = job_failed(TIMED_OUT, f"the call took longer than {CALL_SECONDS:.0f} s")
+    outcomes: dict[str, _Outcome] = {}
+    outputs = {phone_id: bytearray() for phone_id in ips}
     loop = asyncio.get_running_loop()
     come_back_until = loop.time() + COME_BACK_SECONDS
     bound = asyncio.Semaphore(AT_ONCE)
@@ -141,7 +142,7 @@ async def _run_all(ips: dict[str, str], content: str) -> dict[str, _Outcome]:
         while True:
             try:
                 async with bound:
-                    outcomes[phone_id] = await _run_one(ip, content)
+                    outcomes[phone_id] = await _run_one(ip, content, outputs[phone_id])
             except NobodyListensError as error:  # nothing was asked of it: it may be asked again
                 outcomes[phone_id] = _Outcome("", job_failed(NOT_RUNNING, f"phone {phone_id} does not answer: {error}"))
                 if loop.time() > come_back_until:
@@ -156,18 +157,20 @@ async def _run_all(ips: dict[str, str], content: str) -> dict[str, _Outcome]:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return outcomes
+    return {phone_id: outcomes.get(phone_id) or _Outcome(shown_output(outputs[phone_id]), late) for phone_id in ips}
 
 
-async def _run_one(ip: str, content: str) -> _Outcome:
-    """Raises NobodyListensError."""
+async def _run_one(ip: str, content: str, output: bytearray) -> _Outcome:
+    """What it printed is in its outcome however it ended. Raises NobodyListensError."""
+    failure = None
     try:
         async with asyncio.timeout(PHONE_SECONDS), await connect(ip, timeout=PHONE_SECONDS) as phone:
-            done = await run_shell(phone, content)
+            code = await run_shell(phone, content, output)
+        failure = command_failed(f"Exit code {code}.") if code else None
     except TimeoutError:
-        return _Outcome("", job_failed(TIMED_OUT, f"the command took longer than {PHONE_SECONDS:.0f} s"))
+        failure = job_failed(TIMED_OUT, f"the command took longer than {PHONE_SECONDS:.0f} s")
     except NobodyListensError:
         raise
     except AdbError as error:
-        return _Outcome("", command_failed(str(error)))
-    return _Outcome(shown_output(done.text), command_failed(f"Exit code {done.code}.") if done.code else None)
+        failure = command_failed(str(error))
+    return _Outcome(shown_output(output), failure)
