@@ -19,7 +19,7 @@ from opencph.fleet.statuses import SERVER_STATES
 from opencph.jobs import FAILED
 from opencph.settings import Settings
 from opencph.store import processes
-from opencph.store.database import Query, StoreError, open_database
+from opencph.store.database import QUICK_STATEMENT_SECONDS, Query, StoreError, open_database
 from opencph.store.tables import eips, generations, hosts, jobs, phones, projects, quotas, servers
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ QUOTA = {
 def read_status(settings: Settings) -> Status:
     """Read it all in one snapshot. Raises StoreError."""
     now = time.time_ns() // 1_000_000
-    database = open_database(settings.database_url)
+    database = open_database(settings.database_url, statement_seconds=QUICK_STATEMENT_SECONDS)
     try:
         with database.read() as tx:
             open_jobs = census.open_jobs(tx)

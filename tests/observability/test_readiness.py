@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import httpx
@@ -16,8 +17,9 @@ import pytest
 from sqlalchemy import text
 
 from e2e.running import StartUp
-from observability.looking import log_lines, ready, scrape, total
-from opencph.api.health import FRESH_SECONDS, LOOK_SECONDS, Readiness
+from observability.looking import log_lines, parsed, ready, scrape, total
+from opencph.api.health import FRESH_SECONDS, Readiness
+from opencph.api.looks import LOOK_SECONDS
 from opencph.store import processes, revisions
 from opencph.store.database import Database, Query, open_database, tuple_row
 from opencph.testing import RunningCph
@@ -118,6 +120,49 @@ def test_postgresql_that_goes_away_is_missed_and_what_monitoring_sees_goes_on(st
     own_postgresql_cluster.start()
     until(cph, [])
     assert total(scrape(cph), "opencph_database_up") == 1
+
+
+def test_postgresql_that_hangs_keeps_no_client_and_no_scrape_waiting(start: StartUp, own_postgresql_cluster: Any) -> None:
+    """Its processes are there and do nothing, as when its disk does not answer: no connection breaks."""
+    cph = start("--database", own_postgresql_cluster.create_database())
+    until(cph, [])
+    client = httpx.Client(base_url=cph.endpoint, timeout=45, limits=httpx.Limits(max_connections=None))
+    scope = {"project": {"name": cph.credentials["region"]}}
+    user = {"name": cph.credentials["user_name"], "password": cph.credentials["password"], "domain": {"name": "admin"}}
+    user["domain"]["name"] = cph.credentials["domain_name"]
+    login = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+    token = client.post("/v3/auth/tokens", json=login).headers["X-Subject-Token"]
+    place, headers = f"/v1/{cph.credentials['project_id']}/cloud-phone/phones", {"X-Auth-Token": token}
+
+    def read() -> httpx.Response:
+        return client.get(place, params={"limit": 1}, headers=headers)
+
+    def write() -> httpx.Response:
+        return client.post(f"{place}/batch-restart", json={"phones": [{"phone_id": "0" * 32}]}, headers=headers)
+
+    assert read().status_code == 200
+    as_usual = write()
+    with ThreadPoolExecutor(60) as threads, own_postgresql_cluster.frozen():
+        asked = [threads.submit(act) for act in (read, write) for _ in range(30)]  # more than the api has threads for
+        scrapes = 0
+        while not all(one.done() for one in asked):
+            metrics = client.get(
+                "/metrics", headers={"Authorization": f"Bearer {(cph.data / 'metrics-token').read_text()}"}, timeout=10
+            )
+            found = parsed(metrics.text)  # within the time that Prometheus waits
+            assert total(found, "opencph_database_up") == 0 and "opencph_phones" not in found
+            scrapes += 1
+        assert scrapes
+        for answer in [one.result() for one in asked]:
+            assert (answer.status_code, answer.json()["error_code"]) == (503, "CPS.0003"), answer.text
+            assert "the database is not available at the moment; try again" in answer.text, "nothing was on its way to be written"
+        assert missing(cph) == ["database"]
+    until(cph, [])
+    wait(lambda: read().status_code == 200, lambda: read().text)
+    again = write()
+    assert (again.status_code, again.json()["jobs"][0]["error_code"]) == (200, as_usual.json()["jobs"][0]["error_code"])
+    assert total(scrape(cph), "opencph_database_up") == 1
+    client.close()
 
 
 def test_a_locked_database_stops_no_probe_and_is_counted_when_it_turns_somebody_away(start: StartUp) -> None:

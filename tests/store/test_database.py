@@ -8,13 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import bindparam, func, insert, select, text, update
 
+from opencph.api.errors import refusal
 from opencph.store.database import (
     Database,
     Query,
@@ -22,6 +25,7 @@ from opencph.store.database import (
     StoreConflictError,
     StoreError,
     StoreUnavailableError,
+    StoreUncertainError,
     command,
     in_list,
     json_list,
@@ -386,6 +390,99 @@ def test_connections_are_made_again_without_an_error_when_postgresql_was_restart
     cluster.start()
     for n in range(8):
         assert database.row(GET, name=f"{n}") == 0
+    database.close()
+
+
+def test_a_postgresql_that_hangs_is_given_up_and_used_again_when_it_goes_on(own_postgresql_cluster: PostgresqlCluster) -> None:
+    url = own_postgresql_cluster.create_database()
+    migrate(url)
+    database = open_database(url, statement_seconds=1)
+    add(database, "before")
+
+    async def all_at_once(work: Callable[[], object]) -> list[BaseException | object]:
+        threads = ThreadPoolExecutor(20)  # more than there are connections
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(*(loop.run_in_executor(threads, work) for _ in range(20)), return_exceptions=True)
+
+    assert database.wait_for_change(0)
+    with own_postgresql_cluster.frozen():
+        works: list[Callable[[], object]] = [
+            lambda: database.row(GET, name="before"),
+            lambda: add(database, "meanwhile"),
+            lambda: add_many(database, "meanwhile"),
+        ]
+        for work in works:
+            failed = asyncio.run(asyncio.wait_for(all_at_once(work), 60))
+            assert {type(one) for one in failed} == {StoreUnavailableError}, failed
+            told = {str(one) for one in failed}
+            assert told <= {
+                "the database cannot be reached: no answer for 3 s",
+                "the database cannot be reached: it did not answer a moment ago",
+                "the database cannot be reached: connection timeout expired",
+            }
+        assert not database.wait_for_change(0.05), "who listens does not mind silence"
+    until_it_answers(database)
+    assert database.rows(ALL) == [("before", 0)]
+    with ExitStack() as all_of_them:  # no connection got lost
+        for _ in range(16):
+            assert all_of_them.enter_context(database.read()).rows(ALL) == [("before", 0)]
+    ours: Query[int] = Query(text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'opencph'"), scalar)
+    deadline = time.monotonic() + 20
+    while database.row(ours) != 16 + 1:  # and the listener; the server has closed those that were given up
+        assert time.monotonic() < deadline, database.row(ours)
+        time.sleep(0.05)
+    database.close()
+
+
+def until_it_answers(database: Database) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            database.row(GET, name="")
+        except StoreUnavailableError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            return
+
+
+def add_many(database: Database, name: str) -> None:
+    with database.write() as tx:
+        tx.run_many(ADD, [{"name": name + str(n), "value": 0} for n in range(3)])
+
+
+def test_a_commit_that_is_not_answered_is_told_as_uncertain_and_a_lost_transaction_is_not(
+    own_postgresql_cluster: PostgresqlCluster,
+) -> None:
+    url = own_postgresql_cluster.create_database()
+    migrate(url)
+    database = open_database(url, statement_seconds=1)
+    with (
+        pytest.raises(StoreUncertainError, match="while it committed: no answer for 3 s") as uncertain,
+        ExitStack() as frozen,
+        database.write() as tx,
+    ):
+        tx.run(ADD, name="a", value=0)
+        frozen.enter_context(own_postgresql_cluster.frozen())
+    told = refusal(uncertain.value, "request", "operation")
+    assert told.status == 503 and "it may be done, so look before you try again" in str(told.body)
+    until_it_answers(database)
+    assert database.rows(ALL) == [("a", 0)], "and this time it was done"
+    with pytest.raises(StoreUnavailableError) as lost, database.write() as tx:
+        tx.run(ADD, name="b", value=0)
+        own_postgresql_cluster.stop()
+        tx.run(ADD, name="c", value=0)
+    assert not isinstance(lost.value, StoreUncertainError), "nothing was committed"
+    own_postgresql_cluster.start()
+    with pytest.raises(StoreUncertainError), database.write() as tx:
+        tx.run(ADD, name="d", value=0)
+        own_postgresql_cluster.stop()
+    own_postgresql_cluster.start()
+    assert database.rows(ALL) == [("a", 0)]
+    with pytest.raises(StoreError) as refused, database.write() as tx:  # the server itself says that it was not done
+        tx.run(command(text("ALTER TABLE revisions ADD CONSTRAINT late UNIQUE (value) DEFERRABLE INITIALLY DEFERRED")))
+        tx.run(ADD, name="e", value=0)
+    assert isinstance(refused.value, StoreConflictError)
     database.close()
 
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from opencph.store.database import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
+from opencph.store.database import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError, StoreUncertainError
 from opencph.wire.errors import CphError, ErrorBody, IdentityError, IdentityErrorBody, IdentityErrorFields, ServiceError
 
 _AWAY = "the database is not available at the moment; try again"
+_UNCERTAIN = "the database went away while it was written: it may be done, so look before you try again"
 _logger = structlog.get_logger("opencph.api")
 
 
@@ -40,7 +41,9 @@ def _internal(error: BaseException, request_id: str, operation: str, log: bool) 
     if isinstance(error, StoreUnavailableError):
         if log:
             _logger.error("the database is not available", request_id=request_id, operation=operation, cause=str(error))
-        why = f"{error}; free some and try again" if isinstance(error, StoreFullError) else _AWAY
+        why = _UNCERTAIN if isinstance(error, StoreUncertainError) else _AWAY
+        if isinstance(error, StoreFullError):
+            why = f"{error}; free some and try again"
         return CphError("CPS.0003", why, status=503)
     kind = "database error" if isinstance(error, StoreError) else "unexpected error"
     if log:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from weakref import WeakKeyDictionary
@@ -10,14 +9,13 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from opencph.api.call import Answer, Call, Result
+from opencph.api.looks import LOOK_SECONDS, Look
 from opencph.store import migrate, processes, revisions
 from opencph.store.database import Database, StoreBusyError, StoreError, StoreFullError
 from opencph.wire.health import ShowHealthResponse, ShowReadinessResponse
 
 #: What was found is told again for so long: however often somebody asks, the database is asked once.
 FRESH_SECONDS = 1.0
-#: A look that takes longer has found out that the database does not answer.
-LOOK_SECONDS = 2.0
 #: A trial of writing, made when parts are missing, keeps a look for so long.
 TRIAL_SECONDS = 0.5
 #: A trial that waits so long for its turn to write will not get it soon.
@@ -48,37 +46,28 @@ async def show_readiness(call: Call) -> Result:
 
 
 class Readiness:
-    """What was found of one database lately. For one event loop; looks in a thread of its own, so that nothing else waits."""
+    """What was found of one database lately. For one event loop."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="opencph-ready")
+        self._look = Look("ready", self._read, self._keep)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="opencph-trial")
         self._writing: Future[None] | None = None
         self._asked = 0.0
         self._cause = ""  # why the last trial of writing failed
         self._found = ShowReadinessResponse("ok")
         self._when = float("-inf")
-        self._looking: asyncio.Future[ShowReadinessResponse] | None = None
         self._behind: tuple[float, int] | None = None  # since when a gateway lacks which revision
 
     async def look(self) -> ShowReadinessResponse:
         """What is missing now, or was FRESH_SECONDS ago."""
         if time.monotonic() - self._when < FRESH_SECONDS:
             return self._found
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().run_in_executor(self._thread, self._look)
-            self._looking.add_done_callback(self._looked)
         try:
-            return await asyncio.wait_for(asyncio.shield(self._looking), LOOK_SECONDS)
+            return await self._look.answer()
         except TimeoutError:
             self._keep(_lacking(database=f"the database has not answered for {LOOK_SECONDS:g} s"))
             return self._found
-
-    def _looked(self, done: asyncio.Future[ShowReadinessResponse]) -> None:
-        self._looking = None
-        if not done.cancelled() and done.exception() is None:
-            self._keep(done.result())
 
     def _keep(self, found: ShowReadinessResponse) -> None:
         if found.status != self._found.status:
@@ -86,7 +75,7 @@ class Readiness:
             tell("ready again" if found.status == "ok" else "not ready", reason=found.reason or None)
         self._found, self._when = found, time.monotonic()
 
-    def _look(self) -> ShowReadinessResponse:
+    def _read(self) -> ShowReadinessResponse:
         """Ask the database. Blocks."""
         database = self._database
         try:
@@ -97,10 +86,9 @@ class Readiness:
                 revision = revisions.read(tx, "network")
         except StoreError:
             return _lacking(database="the database does not answer")
-        silent = f"has been heard of for {processes.ALIVE_SECONDS:g} s"
-        lacks = {} if workers else {"worker": f"no worker {silent}"}
+        lacks = {} if workers else {"worker": "no worker says that it is alive"}
         if not gateways:
-            lacks["gateway"] = f"no gateway {silent}"
+            lacks["gateway"] = "no gateway says that it is alive"
         elif self._is_behind(max(gateway.applied_revision for gateway in gateways), revision):
             lacks["gateway"] = f"the gateway has not served the newest addresses for {BEHIND_SECONDS:g} s"
         if not lacks:

@@ -13,10 +13,13 @@ import stat
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import opencph
 from opencph.api.call import Answer, Call, Result
+from opencph.api.looks import Look
 from opencph.fleet import census
 from opencph.iam import Caller
 from opencph.iam.policies import Policy
@@ -33,20 +36,34 @@ SCRAPER = Caller(
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 PARTS = ("api", "worker", "gateway")
 _BEARER = b"bearer "
+_AWAY: dict[str, Mapping[Labels, Value]] = {families.DATABASE_UP.name: {(): 0}}
 
 
 async def show_metrics(call: Call) -> Result:
-    """The numbers of every process of this data directory, and of the whole installation."""
+    """The numbers of every process of this data directory, and of the whole installation.
+
+    A database that does not answer, and processes that do not, keep a scrape no longer than they are waited for.
+    """
     fleet = call.fleet
-    gathered = await exchange.gather(fleet.settings.run_directory, "api")
+    gathered, known = await asyncio.gather(exchange.gather(fleet.settings.run_directory, "api"), _known(fleet.database))
     answered = Counter(one.process for one in gathered.snapshots)
     whole: dict[str, Mapping[Labels, Value]] = {
         families.UP.name: {(part,): answered[part] for part in PARTS},
         families.SILENT.name: {(): gathered.silent},
         families.BUILD_INFO.name: {(opencph.__version__,): 1},
     }
-    text = await asyncio.to_thread(lambda: exposition.text_of(gathered.snapshots, whole | _whole(fleet.database)))
+    text = await asyncio.get_running_loop().run_in_executor(_writer, exposition.text_of, gathered.snapshots, whole | known)
     return Answer(200, content=text, content_type=exposition.CONTENT_TYPE.encode())
+
+
+async def _known(database: Database) -> dict[str, Mapping[Labels, Value]]:
+    look = _looks.get(database)
+    if look is None:
+        look = _looks[database] = Look("census", lambda: _whole(database))
+    try:
+        return await look.answer()
+    except TimeoutError:
+        return _AWAY
 
 
 def _whole(database: Database) -> dict[str, Mapping[Labels, Value]]:
@@ -55,7 +72,7 @@ def _whole(database: Database) -> dict[str, Mapping[Labels, Value]]:
         with database.read() as tx:
             phones, servers, jobs = census.phones_by_state(tx), census.servers_by_state(tx), census.open_jobs(tx)
     except StoreError:
-        return {families.DATABASE_UP.name: {(): 0}}
+        return _AWAY
     return {
         families.DATABASE_UP.name: {(): 1},
         families.PHONES.name: {(state,): count for state, count in phones.items()},
@@ -65,6 +82,10 @@ def _whole(database: Database) -> dict[str, Mapping[Labels, Value]]:
         families.JOB_OLDEST.name: {(): max((job.oldest_seconds for job in jobs if job.waiting), default=0.0)},
         families.JOB_OLDEST_RUNNING.name: {(): max((job.oldest_seconds for job in jobs if not job.waiting), default=0.0)},
     }
+
+
+_looks: WeakKeyDictionary[Database, Look[dict[str, Mapping[Labels, Value]]]] = WeakKeyDictionary()
+_writer = ThreadPoolExecutor(1, thread_name_prefix="opencph-metrics")
 
 
 # --- who may ask ----------------------------------------

@@ -27,7 +27,7 @@ from opencph.metrics.exchange import answering
 from opencph.settings import Settings
 from opencph.sockets import BACKLOG, listen, stop_accepting
 from opencph.store import processes
-from opencph.store.database import StoreError
+from opencph.store.database import QUICK_STATEMENT_SECONDS, StoreError
 
 #: The time for a request's headers, idle time before them included, and the bytes that they may have.
 HEADER_SECONDS = 30
@@ -102,7 +102,7 @@ def run_api(settings: Settings, ready: Callable[[str], None], listening: socket.
     listening = listening or listen(settings.listen)
     room_for_descriptors()
     try:
-        fleet = open_fleet(settings)
+        fleet = open_fleet(settings, statement_seconds=QUICK_STATEMENT_SECONDS)
         try:
             process_id = processes.register(fleet.database, "api")
             edge = Edge(fleet)

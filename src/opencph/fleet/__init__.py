@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from opencph.fleet.catalogue import Catalogue, load_catalogue
 from opencph.fleet.hints import Hints
 from opencph.settings import Settings
-from opencph.store.database import Database, open_database
+from opencph.store.database import STATEMENT_SECONDS, Database, open_database
 
 __all__ = ["Catalogue", "Fleet", "open_fleet"]
 
@@ -31,10 +31,11 @@ class Fleet:
         self.database.close()
 
 
-def open_fleet(settings: Settings) -> Fleet:
-    """Open the database and read the catalogue.
+def open_fleet(settings: Settings, *, statement_seconds: int = STATEMENT_SECONDS) -> Fleet:
+    """Open the database, as `open_database` does, and read the catalogue.
 
     Raises `StoreUnavailableError` when the database cannot be opened and `SettingsError` when the catalogue file cannot be used.
     """
     catalogue = load_catalogue(settings.catalogue)
-    return Fleet(database=open_database(settings.database_url), catalogue=catalogue, settings=settings)
+    database = open_database(settings.database_url, statement_seconds=statement_seconds)
+    return Fleet(database=database, catalogue=catalogue, settings=settings)

@@ -25,6 +25,8 @@ from opencph.metrics.families import STORE_ERRORS
 Dialect = Literal["sqlite", "postgresql"]
 Value = str | int | bytes | float | None
 Compiled = tuple[str, dict[str, Value]]
+#: The time for one statement. The second where somebody waits for an answer: longer than the longest wait for a turn to write.
+STATEMENT_SECONDS, QUICK_STATEMENT_SECONDS = 30, 6
 Row = TypeVar("Row")
 
 _DIALECTS: dict[Dialect, EngineDialect] = {
@@ -58,6 +60,10 @@ class StoreFullError(StoreUnavailableError):
 
     def __init__(self) -> None:
         super().__init__("the database cannot be written: no space left on its disk")
+
+
+class StoreUncertainError(StoreUnavailableError):
+    """The database went away while it committed: what was written is there, or is not, and nobody knows before it is back."""
 
 
 class StoreConflictError(StoreError):
@@ -238,8 +244,12 @@ class Database(Protocol):
         ...
 
 
-def open_database(url: str) -> Database:
-    """Open `sqlite:///PATH` or `postgresql://...`. Raises StoreUnavailableError when it cannot."""
+def open_database(url: str, *, statement_seconds: int = STATEMENT_SECONDS) -> Database:
+    """Open `sqlite:///PATH` or `postgresql://...`. Raises StoreUnavailableError when it cannot.
+
+    A server that is there and does not answer a statement within `statement_seconds` and a moment is given up; a file has no such
+    limit, but that of waiting for one's turn to write.
+    """
     if url.startswith("sqlite:///"):
         from opencph.store.sqlite import SqliteDatabase
 
@@ -249,5 +259,5 @@ def open_database(url: str) -> Database:
             from opencph.store.postgresql import PostgresqlDatabase
         except ModuleNotFoundError as error:
             raise StoreUnavailableError(f"PostgreSQL needs the package {error.name}: pip install 'opencph[postgresql]'") from error
-        return PostgresqlDatabase(url)
+        return PostgresqlDatabase(url, statement_seconds)
     raise StoreUnavailableError(f"database URL {url.split('://')[0]!r}: use sqlite:///PATH or postgresql://USER@HOST/NAME")

@@ -6,11 +6,13 @@ import hashlib
 import os
 import select
 import threading
+import time
+import traceback
 import weakref
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Generator, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -18,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from opencph.store.database import (
+    STATEMENT_SECONDS,
     Dialect,
     Query,
     Row,
@@ -26,17 +29,43 @@ from opencph.store.database import (
     StoreError,
     StoreFullError,
     StoreUnavailableError,
+    StoreUncertainError,
     Value,
 )
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+Outcome = TypeVar("Outcome")
 
 CHANNEL = "opencph"
 CONNECT_TIMEOUT_SECONDS = 5
 CONNECTIONS_MAX = 16  # per process
 CONNECTION_WAIT_SECONDS = 5.0
-#: a waiter gives up, a statement is cut off, and a transaction whose process hangs lets go of its locks, as soon as of its leases
-SESSION_OPTIONS = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=8s"
+#: a waiter gives up, and a transaction whose process hangs lets go of its locks, as soon as of its leases
+SESSION_OPTIONS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=8s"
+#: The server cuts a statement off itself. One that has not even done that is given up so much later, with its connection.
+GIVE_UP_SECONDS = 2.0
+#: So long nobody else is sent to a server that did not answer: who queues behind those who waited for it need not wait again.
+SILENCE_SECONDS = 1.0
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that is closed when its server is there but does not answer: stopped, or on a disk that hangs."""
+
+    answer_seconds = STATEMENT_SECONDS + GIVE_UP_SECONDS
+    #: It was closed for that.
+    silent = False
+
+    def wait(self, gen: Generator[Any, Any, Outcome], interval: float = 0.1, timeout: float | None = None) -> Outcome:
+        """Every statement comes through here. A `timeout` is that of who listens for notifications, and no failure."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.answer_seconds)
+        except psycopg.OperationalError as error:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            self.silent = True
+            self.close()
+            raise psycopg.OperationalError(f"no answer for {self.answer_seconds:g} s") from error
 
 
 def _translate(error: psycopg.Error) -> StoreError:
@@ -59,13 +88,17 @@ def _translate(error: psycopg.Error) -> StoreError:
 class _Pool:
     """Connections at rest, the warmest on top. No threads of its own, and nothing to heal: what is broken is thrown away."""
 
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, answer_seconds: float) -> None:
         self._conninfo = conninfo
+        self._answer_seconds = answer_seconds
         self._idle: list[Connection] = []
         self._free = threading.Semaphore(CONNECTIONS_MAX)
         self._closed = False
+        self._silent_until = 0.0
 
     def take(self) -> Connection:
+        if self._silent_until and time.monotonic() < self._silent_until:
+            raise StoreUnavailableError("the database cannot be reached: it did not answer a moment ago")
         if not self._free.acquire(timeout=CONNECTION_WAIT_SECONDS):
             raise StoreBusyError(f"all {CONNECTIONS_MAX} database connections of this process are busy")
         try:
@@ -73,17 +106,21 @@ class _Pool:
                 try:
                     connection = self._idle.pop()
                 except IndexError:
-                    return connect(self._conninfo)
+                    return connect(self._conninfo, self._answer_seconds)
                 if _is_quiet(connection):
                     return connection
                 connection.close()
         except BaseException as error:
             self._free.release()
             if isinstance(error, psycopg.Error):
+                if isinstance(error, errors.ConnectionTimeout):
+                    self._silent_until = time.monotonic() + SILENCE_SECONDS
                 raise _translate(error) from error
             raise
 
     def give(self, connection: Connection) -> None:
+        if connection.silent:
+            self._silent_until = time.monotonic() + SILENCE_SECONDS
         if self._closed or connection.closed or connection.pgconn.transaction_status != TransactionStatus.IDLE:
             connection.close()
         else:
@@ -96,9 +133,20 @@ class _Pool:
             self._idle.pop().close()
 
 
-def connect(conninfo: str) -> Connection:
+def connect(conninfo: str, answer_seconds: float) -> Connection:
     """A new connection; transactions are begun by hand. Raises psycopg.Error."""
-    return psycopg.connect(conninfo, autocommit=True)
+    try:
+        connection = Connection.connect(conninfo, autocommit=True)
+    except psycopg.Error as error:
+        traceback.clear_frames(error.__traceback__)  # one that was given up half-way hangs on them, and is open as long as they are
+        raise
+    connection.answer_seconds = answer_seconds
+    return connection
+
+
+def _may_be_done(error: psycopg.Error) -> bool:
+    """Whether what failed so may have been done all the same: the connection ended, and the server did not say that it refuses."""
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate.startswith("57P"))
 
 
 def _is_quiet(connection: Connection) -> bool:
@@ -169,12 +217,13 @@ class PostgresqlTransaction:
 class _Block:
     """A transaction as a `with` block: begin and end are one round trip each."""
 
-    __slots__ = ("_begin", "_connection", "_end", "_pool")
+    __slots__ = ("_begin", "_connection", "_end", "_pool", "_writes")
 
-    def __init__(self, pool: _Pool, begin: str, end: str) -> None:
+    def __init__(self, pool: _Pool, begin: str, end: str, *, writes: bool) -> None:
         self._pool = pool
         self._begin = begin
         self._end = end
+        self._writes = writes
 
     def __enter__(self) -> PostgresqlTransaction:
         self._connection = connection = self._pool.take()
@@ -194,6 +243,8 @@ class _Block:
             if kind is None:
                 connection.execute(self._end)
         except psycopg.Error as failure:
+            if self._writes and _may_be_done(failure):
+                raise StoreUncertainError(f"the database went away while it committed: {failure}") from failure
             raise _translate(failure) from failure
         finally:
             try:
@@ -214,13 +265,14 @@ class PostgresqlDatabase:
     dialect: Dialect = "postgresql"
     reads_inline = False
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, statement_seconds: int = STATEMENT_SECONDS) -> None:
         self.url = url
+        self._answer_seconds = statement_seconds + GIVE_UP_SECONDS
         try:
             given = conninfo_to_dict(url)
         except psycopg.Error as error:
             raise StoreUnavailableError(f"database URL: {str(error).strip()}") from error
-        options = f"{SESSION_OPTIONS} {given.pop('options', None) or ''}".strip()
+        options = f"{SESSION_OPTIONS} -c statement_timeout={statement_seconds}s {given.pop('options', None) or ''}".strip()
         given.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
         given.setdefault("application_name", "opencph")
         given.setdefault("tcp_user_timeout", 10_000)  # ms; a machine that vanished is noticed
@@ -232,7 +284,7 @@ class PostgresqlDatabase:
     def _start_afresh(self) -> None:
         self._local = threading.local()
         self._listeners: list[Connection] = []
-        self._pool = _Pool(self._conninfo)
+        self._pool = _Pool(self._conninfo, self._answer_seconds)
 
     def _abandon(self) -> None:
         """In a forked child: forget the parent's connections; what we would say on them the server would hear from the parent."""
@@ -256,10 +308,10 @@ class PostgresqlDatabase:
             pool.give(connection)
 
     def read(self) -> AbstractContextManager[PostgresqlTransaction]:
-        return _Block(self._pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "COMMIT")
+        return _Block(self._pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "COMMIT", writes=False)
 
     def write(self) -> AbstractContextManager[PostgresqlTransaction]:
-        return _Block(self._pool, "BEGIN", f"NOTIFY {CHANNEL}; COMMIT")
+        return _Block(self._pool, "BEGIN", f"NOTIFY {CHANNEL}; COMMIT", writes=True)
 
     def begin_snapshot(self) -> Hashable:
         """Nothing to do: a read that crosses a network runs in a thread of its own, and shares with nobody."""
@@ -271,7 +323,7 @@ class PostgresqlDatabase:
         listener: Connection | None = getattr(self._local, "listener", None)
         try:
             if listener is None or listener.closed:
-                listener = connect(self._conninfo)
+                listener = connect(self._conninfo, self._answer_seconds)
                 listener.execute(f"LISTEN {CHANNEL}")
                 self._local.listener = listener
                 self._listeners.append(listener)
