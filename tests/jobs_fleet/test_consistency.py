@@ -14,13 +14,16 @@ from jobs_fleet.memory_runtime import MemoryRuntime
 from jobs_fleet.small_world import MONTHLY, ON_DEMAND, World
 from opencph import status
 from opencph.fleet import consistency, findings
+from opencph.fleet.cards import READ_REVISION
 from opencph.fleet.ids import new_id
+from opencph.fleet.phones import list_cloud_phones, show_cloud_phone_detail
 from opencph.fleet.reconcile import Reconciler
 from opencph.fleet.server_delete import accept_deletion
 from opencph.fleet.servers import list_cloud_phone_servers, show_cloud_phone_server_detail
 from opencph.store import tables
 from opencph.store.database import Query, tuple_row
 from opencph.wire.errors import CphError
+from opencph.wire.phones import ListCloudPhonesQuery
 from opencph.wire.servers import ListCloudPhoneServersQuery
 
 
@@ -139,9 +142,80 @@ def test_phones_at_work_without_a_job_are_abnormal_until_they_are_looked_at(worl
         by_hand(world, "DELETE FROM jobs WHERE kind = 'restart_phone'")
         consistency.check(world.fleet)
         assert [phone.status for phone in world.phones(server_id)] == [2, -7, 2]
-        assert told(world) == [f"1 phones of server {server_id} were at work and no job works on them: they are abnormal (-7) now"]
+        text = f"1 phones of server {server_id} were in a state that only a job gives, and have none: they are -7 now"
+        assert told(world) == [text]
         await Reconciler(world.fleet, runtime).reconcile()
         assert [phone.status for phone in world.phones(server_id)] == [2] * 3
+
+    with_server(world, act)
+
+
+@pytest.mark.parametrize("status_", [-8, 77])
+def test_phones_in_a_state_that_phones_do_not_stay_in_are_looked_at(world: World, status_: int) -> None:
+    async def act(server_id: str, runtime: MemoryRuntime) -> None:
+        by_hand(world, f"UPDATE phones SET status = {status_} WHERE number = 2")
+        consistency.check(world.fleet)
+        assert [phone.status for phone in world.phones(server_id)] == [2, -7, 2]
+        assert len(told(world)) == 1
+        await Reconciler(world.fleet, runtime).reconcile()
+        assert [phone.status for phone in world.phones(server_id)] == [2] * 3
+
+    with_server(world, act)
+
+
+def test_a_phone_with_the_address_of_another_has_its_own_again(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            first, second = await world.bought(2)
+            before = world.phones(first), world.phones(second)
+            taken, (phone, *_) = before[1][1].ip, before[0]
+            revision = world.one(READ_REVISION)
+            by_hand(world, f"UPDATE phones SET phone_ip = '{taken}', phone_ipv6 = 'fd00::1' WHERE phone_id = '{phone.phone_id}'")
+            assert world.phones(first)[0].ip == taken
+            assert consistency.check(world.fleet) == set()
+            assert (world.phones(first), world.phones(second)) == before
+            assert (world.one(READ_REVISION) or 0) > (revision or 0), "who remembers addresses reads them again"
+            (text,) = told(world)
+            assert text.startswith(f"phone {phone.phone_id} of server {first} had another's address") and taken in text
+            shown = show_cloud_phone_detail(world.fleet, world.caller, "r", phone.phone_id)
+            assert {info.phone_ip for info in shown.access_infos} == {phone.ip}
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_a_phone_of_another_server_or_project_is_its_own_servers_again(world: World) -> None:
+    async def act(server_id: str, _runtime: MemoryRuntime) -> None:
+        by_hand(
+            world, "UPDATE phones SET server_id = 'x' WHERE number = 1", "UPDATE phones SET project_id = 'other' WHERE number = 2"
+        )
+        consistency.check(world.fleet)
+        assert len(told(world)) == 2
+        mine = ListCloudPhonesQuery(server_id=server_id)
+        assert list_cloud_phones(world.fleet, world.caller, "r", mine).count == 3
+        for phone in world.phones(server_id):
+            assert show_cloud_phone_detail(world.fleet, world.caller, "r", phone.phone_id).server_id == server_id
+
+    with_server(world, act)
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("UPDATE generations SET phone_ip_first = phone_ip_first + 7", "have other addresses than it says"),
+        ("UPDATE generations SET phone_ip_first = -7", "have other addresses than it says"),
+        ("UPDATE phones SET number = 99 WHERE number = 2", "has not all its phones in the database"),
+    ],
+)
+def test_addresses_that_nobody_can_put_right_are_told_and_kept(world: World, statement: str, text: str) -> None:
+    async def act(server_id: str, _runtime: MemoryRuntime) -> None:
+        before = {phone.phone_id: phone.ip for phone in world.phones(server_id)}
+        by_hand(world, statement)
+        consistency.check(world.fleet)
+        (found,) = told(world)
+        assert server_id in found and text in found
+        assert {phone.phone_id: phone.ip for phone in world.phones(server_id)} == before
 
     with_server(world, act)
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
 import pytest
+from sqlalchemy import update
 
 from jobs_fleet.memory_runtime import MemoryRuntime
 from jobs_fleet.small_world import World, eventually
-from opencph.fleet import reconcile
+from opencph.fleet import findings, reconcile
 from opencph.fleet.adb_check import answers_adb
 from opencph.fleet.ids import new_id
 from opencph.fleet.reconcile import RECOVER_SERVER, Reconciler
 from opencph.fleet.strangers import GenerationRow
 from opencph.runtimes import GenerationInventory, GenerationSpec
+from opencph.store import tables
+from opencph.store.database import command
 
 
 def recoveries(world: World) -> list[int]:
@@ -86,6 +89,69 @@ def test_one_phone_that_is_off_by_itself_is_started_again_and_its_server_stays_n
             await world.all_ended()
             assert [phone.status for phone in world.phones(server_id)] == [2, 2, 2]
             assert [phone.boots for phone in generation.phones.values()] == [1, 2, 1]
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_a_stopped_phone_that_runs_is_told_and_stopped_again(world: World) -> None:
+    async def main() -> None:
+        runtime = MemoryRuntime()
+        async with world.working(runtime):
+            (server_id,) = await world.bought()
+            first, second, third = world.phones(server_id)
+            generation = runtime.generations[world.server(server_id).generation_id]
+            (stop,) = world.stop(third.phone_id).jobs
+            await world.ended(stop.job_id or "")
+            reconciler, before = Reconciler(world.fleet, runtime), len(world.jobs())
+            await reconciler.reconcile()
+            assert len(world.jobs()) == before, "what is stopped and off is left alone"
+            world.execute(command(update(tables.phones).where(tables.phones.c.phone_id == second.phone_id).values(status=8)))
+            runtime.gates["stop"] = asyncio.Event()
+            for _ in range(2):  # the second time its job is at work
+                await reconciler.reconcile()
+                assert [phone.status for phone in world.phones(server_id)] == [2, 7, 8]
+            runtime.gates["stop"].set()
+            (job,) = (await world.all_ended())[before:]
+            assert (job.kind, job.status) == ("stop_phone", 2)
+            assert [phone.status for phone in world.phones(server_id)] == [2, 8, 8]
+            assert [phone.state for phone in generation.phones.values()] == ["running", "stopped", "stopped"]
+            text = f"1 phones of server {server_id} were stopped (8) and ran: they are stopped again ({second.phone_id})"
+            with world.database.read() as tx:
+                assert [(one.what, one.text) for one in findings.recent(tx)] == [("contradiction", text)]
+            await reconciler.reconcile()
+            assert len(world.jobs()) == before + 1
+            (start,) = world.restart(second.phone_id).jobs
+            await world.ended(start.job_id or "")
+            await reconciler.reconcile()
+            assert [phone.status for phone in world.phones(server_id)] == [2, 2, 8]
+            assert await answers_adb(first.ip, 5) is None
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_a_phone_that_runs_though_it_was_stopped_again_is_not_stopped_all_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "RETRY_FIRST_SECONDS", 600.0)
+
+    class Stubborn(MemoryRuntime):
+        """Says that phones are stopped that are not."""
+
+        async def stop(self, generation_id: str, phone_ids: Sequence[str]) -> Mapping[str, str]:
+            return {}
+
+    async def main() -> None:
+        runtime = Stubborn()
+        async with world.working(runtime):
+            await world.bought()
+            world.execute(command(update(tables.phones).values(status=8)))
+            reconciler = Reconciler(world.fleet, runtime)
+            for _ in range(3):
+                await reconciler.reconcile()
+                await world.all_ended()
+            assert [job.kind for job in world.jobs()].count("stop_phone") == 3, "one for each phone"
         await runtime.close()
 
     asyncio.run(main())

@@ -72,6 +72,12 @@ def report_down(tx: Transaction, server_id: str, down: Collection[str], lost: Co
         report(tx, "data_lost", f"{text} ({_named(lost)})", server_id)
 
 
+def report_running(tx: Transaction, server_id: str, phone_ids: Collection[str]) -> None:
+    """Phones (their ids) that are stopped and run."""
+    text = f"{len(phone_ids)} phones of server {server_id} were stopped (8) and ran: they are stopped again ({_named(phone_ids)})"
+    report(tx, "contradiction", text, server_id)
+
+
 def _named(phone_ids: Collection[str]) -> str:
     return f"{', '.join(sorted(phone_ids)[:3])}{', ...' if len(phone_ids) > 3 else ''}"
 

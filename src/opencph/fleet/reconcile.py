@@ -1,8 +1,9 @@
-"""What should run, runs; what should not exist, is removed: compares what the runtime has with what the database says.
+"""What should run, runs; what should not, does not; what should not exist, is removed: compares what the runtime has with what the
+database says.
 
-Two kinds of difference, two ways to act. Phones that should run and do not become a job of their own, `recover_server`, in the lane
-of their server: so recovery never works on a server at the same time as a user's job, survives the worker, and leaves its cause
-to read. Generations that no row knows are nobody's, so they are removed at once.
+Two kinds of difference, two ways to act. Phones that should run and do not become a job of their own, `recover_server`, and stopped
+ones that run become `stop_phone`, in the lane of their server: so recovery never works on a server at the same time as a user's
+job, survives the worker, and leaves its cause to read. Generations that no row knows are nobody's, so they are removed at once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from opencph.fleet.boots import SHOULD_RUN, down_and_lost
 from opencph.fleet.filters import among
 from opencph.fleet.ids import new_id
 from opencph.fleet.job_errors import RUNTIME_FAILED, job_failed
+from opencph.fleet.payloads import STOP_PHONE, StopPhoneJob
 from opencph.fleet.statuses import PhoneStatus, ServerStatus
 from opencph.fleet.strangers import GenerationRow
 from opencph.fleet.times import now_ms
@@ -85,6 +87,15 @@ _PHONES: Query[_PhoneRow] = Query(
         among(tables.phones.c.status, SHOULD_RUN),
     ),
     _PhoneRow,
+)
+_STOPPED: Query[_PhoneRow] = Query(
+    select(tables.phones.c.phone_id, tables.phones.c.generation_id, tables.phones.c.status).where(
+        in_list(tables.phones.c.generation_id, "generation_ids"), tables.phones.c.status == PhoneStatus.STOPPED
+    ),
+    _PhoneRow,
+)
+_STOPPED_GENERATIONS: Query[str] = Query(
+    select(tables.phones.c.generation_id).where(tables.phones.c.status == PhoneStatus.STOPPED).distinct(), scalar
 )
 _ABNORMAL_GENERATIONS: Query[str] = Query(
     select(tables.phones.c.generation_id).where(tables.phones.c.status == PhoneStatus.ABNORMAL).distinct(), scalar
@@ -175,7 +186,8 @@ class Reconciler:
     def __init__(self, fleet: Fleet, runtime: Runtime) -> None:
         self.fleet = fleet
         self.runtime = runtime
-        self._retries: dict[str, tuple[float, float]] = {}  # generation_id: (not before, pause), in loop seconds
+        #: (generation_id, what is tried): (not before, pause), in loop seconds
+        self._retries: dict[tuple[str, str], tuple[float, float]] = {}
         self._checked = float("-inf")  # when the rows were looked through last, in loop seconds
         self._not_whole: set[str] = set()  # servers that lack rows
 
@@ -236,7 +248,8 @@ class Reconciler:
     def _read(
         self, newest_job: int, inventory: Mapping[str, GenerationInventory]
     ) -> tuple[dict[str, GenerationRow], set[str], list[_PhoneRow]]:
-        """Generations by id, the lanes to leave alone, and the phones that should run in generations that look wrong."""
+        """Generations by id, the lanes to leave alone, and phones: those that should run in generations that look wrong, and those
+        that are stopped (8) and run."""
         with self.fleet.database.read() as tx:
             rows = {row.generation_id: row for row in tx.rows(_GENERATIONS)}
             busy = set(tx.rows(_BUSY_LANES, after_seq=newest_job))
@@ -251,6 +264,13 @@ class Reconciler:
                 ):
                     wrong.add(row.generation_id)
             phones = tx.rows(_PHONES, generation_ids=json_list(sorted(wrong))) if wrong else []
+            running = {
+                generation_id: {phone_id for phone_id, state in found.phones.items() if state == "running"}
+                for generation_id in tx.rows(_STOPPED_GENERATIONS)
+                if (found := inventory.get(generation_id)) is not None and found.alive
+            }
+            mixed = json_list(sorted(generation_id for generation_id, phone_ids in running.items() if phone_ids))
+            phones += [phone for phone in tx.rows(_STOPPED, generation_ids=mixed) if phone.phone_id in running[phone.generation_id]]
             return rows, busy, phones
 
     async def _compare(
@@ -258,21 +278,33 @@ class Reconciler:
     ) -> None:
         alive = found is not None and found.alive
         states = found.phones if found is not None and found.alive else {}
+        ran = [phone.phone_id for phone in phones if phone.status == PhoneStatus.STOPPED]
+        phones = [phone for phone in phones if phone.status != PhoneStatus.STOPPED]
+        if not ran:
+            self._retries.pop((row.generation_id, STOP_PHONE), None)
+        elif self._may_try(row.generation_id, STOP_PHONE):
+            await asyncio.to_thread(self._accept_stop, row, newest_job, ran)
         down, lost = down_and_lost(found, phones)
         back = [phone for phone in phones if phone.status == PhoneStatus.ABNORMAL and states.get(phone.phone_id) == "running"]
         if not down:
-            self._retries.pop(row.generation_id, None)
+            self._retries.pop((row.generation_id, RECOVER_SERVER), None)
             if back or (row.server_status == ServerStatus.ABNORMAL and alive and row.server_id not in self._not_whole):
                 await asyncio.to_thread(self._accept_back, row, newest_job, back)
             return
-        loop = asyncio.get_running_loop()
-        not_before, pause = self._retries.get(row.generation_id, (0.0, RETRY_FIRST_SECONDS))
-        if loop.time() < not_before:
+        if not self._may_try(row.generation_id, RECOVER_SERVER):
             return
-        self._retries[row.generation_id] = (loop.time() + pause, min(pause * 2, RETRY_MAX_SECONDS))
         if await asyncio.to_thread(self._accept_recovery, row, newest_job, down, alive, lost):
             RECOVERIES.add("server")
             log.warning("phones are down; bringing them back", server_id=row.server_id, phones=len(down), host_alive=alive)
+
+    def _may_try(self, generation_id: str, kind: str) -> bool:
+        """Whether a job of this kind may be made again: not too soon after the last one, which has not helped."""
+        now, key = asyncio.get_running_loop().time(), (generation_id, kind)
+        not_before, pause = self._retries.get(key, (0.0, RETRY_FIRST_SECONDS))
+        if now < not_before:
+            return False
+        self._retries[key] = (now + pause, min(pause * 2, RETRY_MAX_SECONDS))
+        return True
 
     @staticmethod
     def _still_idle(tx: Transaction, row: GenerationRow, newest_job: int) -> bool:
@@ -286,6 +318,24 @@ class Reconciler:
             tx.lock("placement")
             if self._still_idle(tx, row, newest_job):
                 _mark_back(tx, row.generation_id, [phone.phone_id for phone in back])
+
+    def _accept_stop(self, row: GenerationRow, newest_job: int, phone_ids: Sequence[str]) -> None:
+        """Phones that are stopped and run are stopped once more: only the API switches them on."""
+        with self.fleet.database.write() as tx:
+            tx.lock("placement")
+            if not self._still_idle(tx, row, newest_job):
+                return
+            findings.report_running(tx, row.server_id, phone_ids)
+            tx.run(
+                _SET_PHONES,
+                phone_ids=json_list(phone_ids),
+                old_status=PhoneStatus.STOPPED,
+                new_status=PhoneStatus.STOPPING,
+                now=now_ms(),
+            )
+            request_id, payload = new_id(), StopPhoneJob(generation_id=row.generation_id)
+            jobs = [_job(row, STOP_PHONE, request_id, payload, phone_id=phone_id) for phone_id in phone_ids]
+            queue.accept(tx, jobs)
 
     def _accept_recovery(
         self, row: GenerationRow, newest_job: int, down: Sequence[_PhoneRow], alive: bool, lost: Sequence[_PhoneRow]
@@ -312,20 +362,20 @@ class Reconciler:
                     new_status=ServerStatus.ABNORMAL,
                     now=now,
                 )
-            queue.accept(
-                tx,
-                [
-                    NewJob(
-                        project_id=row.project_id,
-                        request_id=new_id(),
-                        kind=RECOVER_SERVER,
-                        lane=row.server_id,
-                        server_id=row.server_id,
-                        payload=RecoverServerJob(generation_id=row.generation_id),
-                    )
-                ],
-            )
+            queue.accept(tx, [_job(row, RECOVER_SERVER, new_id(), RecoverServerJob(generation_id=row.generation_id))])
         return True
+
+
+def _job(row: GenerationRow, kind: str, request_id: str, payload: msgspec.Struct, *, phone_id: str | None = None) -> NewJob:
+    return NewJob(
+        project_id=row.project_id,
+        request_id=request_id,
+        kind=kind,
+        lane=row.server_id,
+        server_id=row.server_id,
+        phone_id=phone_id,
+        payload=payload,
+    )
 
 
 def _if_new(phones: Sequence[_PhoneRow]) -> list[str]:
