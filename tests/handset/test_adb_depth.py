@@ -144,6 +144,8 @@ def test_background_jobs_print_until_they_end(newer: Pair) -> None:
 
 
 def test_jdwp_lists_no_process_and_says_so_at_once(newer: Pair) -> None:
+    listed = newer("jdwp")
+    assert (listed.stdout, listed.stderr) == (b"", b"")
     process = newer.adb.start("-s", newer.handset.serial, "track-jdwp")
     try:
         assert process.stdout is not None

@@ -256,6 +256,13 @@ def test_version_two_of_every_request_works(home: Path) -> None:
         (wire.request(wire.SEND, b"/data/x"), b"missing ,"),
         (wire.request(wire.SEND, b"/data/x,33188") + wire.REQUEST.pack(wire.DATA, 65537), b"oversize"),
         (wire.request(wire.SEND, b"/data/x,33188") + wire.REQUEST.pack(b"JUNK", 1), b"invalid data message"),
+        (wire.request(wire.SEND, b"/data/x,99999999999"), b"bad mode"),
+        (wire.request(wire.SEND, b"/data/x,4294967296"), b"bad mode"),
+        (wire.request(wire.SEND, b"/data/x,0x100000000"), b"bad mode"),
+        (wire.request(wire.SEND, b"/data/x," + b"9" * 900), b"bad mode"),
+        (wire.request(wire.SEND, "/data/x,²".encode()), b"bad mode"),
+        (wire.request(wire.SEND, b"/data/x,-1"), b"bad mode"),
+        (wire.request(wire.SEND, b"/data/x,"), b"bad mode"),
         (
             wire.request(wire.SND2, b"/data/x") + wire.SEND_V2_SETUP.pack(wire.SND2, 33188, wire.FLAG_ZSTD | wire.FLAG_LZ4),
             b"compression",
@@ -300,7 +307,11 @@ class _Recorder(Stream):
 _SYNC_KINDS = st.sampled_from(
     [b"STAT", b"STA2", b"LST2", b"LIST", b"LIS2", b"SEND", b"SND2", b"RECV", b"RCV2", b"DATA", b"DONE", b"QUIT", b"????"]
 )
-_PATHS = st.sampled_from([b"/data/a", b"/data/a,33188", b"/../x", b"", b"\0", b"/data/\xff,0"]) | st.binary(max_size=20)
+_PATHS = (
+    st.sampled_from([b"/data/a", b"/data/a,33188", b"/../x", b"", b"\0", b"/data/\xff,0", b","])
+    | st.binary(max_size=20)
+    | st.integers(0, 1 << 70).map(lambda mode: b"/data/a,%d" % mode)
+)
 _PIECES = st.builds(wire.request, _SYNC_KINDS, _PATHS) | st.builds(
     lambda k, n: struct.pack("<4sI", k, n), _SYNC_KINDS, st.integers(0, 70_000)
 )

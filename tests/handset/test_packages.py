@@ -87,6 +87,8 @@ def test_phones_of_a_host_read_the_same_app_once(home: Path, monkeypatch: pytest
         (b"no zip at all", "INSTALL_PARSE_FAILED_NOT_APK"),
         (apk("nodots"), "INSTALL_PARSE_FAILED_BAD_PACKAGE_NAME"),
         (apk("com/../../evil.x"), "INSTALL_PARSE_FAILED_BAD_PACKAGE_NAME"),
+        (apk("com.1x.b"), "INSTALL_PARSE_FAILED_BAD_PACKAGE_NAME"),
+        (apk("com.a._b"), "INSTALL_PARSE_FAILED_BAD_PACKAGE_NAME"),
         (apk(min_sdk=99), "INSTALL_FAILED_OLDER_SDK"),
         (apk(split="only"), "INSTALL_FAILED_MISSING_SPLIT"),
         (apk()[:200], "INSTALL_PARSE_FAILED_NOT_APK"),

@@ -379,6 +379,7 @@ def test_root_and_back_on_a_phone_that_allows_it(home: Path) -> None:
                 await until(lambda: not phone.adb_root)
             async with await dial(phone) as adb2:
                 assert (await adb2.shell("id -u; true")).stdout == b"2000\n"
+                assert (await adb2.shell("su -c id")).stderr == b"su: uid 2000 not allowed to su: adbd is not root: `adb root`\n"
                 assert await service(adb2, "remount:") == b'Not running as root. Try "adb root" first.\n'
                 assert f"TCP port {phone.adb_port}\n".encode() in await service(adb2, "usb:")
                 assert b"invalid port" in await service(adb2, "tcpip:1")

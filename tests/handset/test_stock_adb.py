@@ -11,8 +11,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from apk_maker import apk
 from handset.one_phone import Pair, Terminal, need_sandbox
 from opencph.adb.client import handshake
+from opencph.handset.sandbox import missing
 
 
 def test_the_device_is_listed_with_its_name(pair: Pair) -> None:
@@ -122,6 +124,50 @@ def test_what_scripts_fetch_of_proc_can_be_pulled_and_dev_null_takes_everything(
     total = (home / "meminfo").read_text().splitlines()[0]
     assert total == pair.text("shell", "cat /proc/meminfo").splitlines()[0]
     assert pair.text("shell", "wc -c < /dev/null") == "0\n"
+
+
+def test_etc_is_the_same_for_the_file_service_and_for_programs(pair: Pair, home: Path) -> None:
+    for path in ("/etc/hosts", "/system/etc/hosts", "/etc/passwd", "/etc/group", "/etc/mkshrc"):
+        pair("pull", path, str(home / "pulled"))
+        assert (home / "pulled").read_bytes()
+        if not missing():
+            assert pair("exec-out", f"cat {path}").stdout == (home / "pulled").read_bytes()
+    names = {line.split()[-1] for line in pair.text("ls", "/system/etc").splitlines()} - {".", ".."}
+    assert {"group", "hosts", "mkshrc", "passwd"} <= names
+    if not missing():
+        assert names == set(pair.text("shell", "ls /etc/").split()) - {"ld.so.cache"}
+
+
+def test_bytes_that_are_no_text_go_through(pair: Pair, home: Path) -> None:
+    need_sandbox()
+    odd = os.fsdecode(b"caf\xe9")
+    assert pair("shell", f"echo {odd} | cat").stdout == b"caf\xe9\n"
+    assert pair("shell", "-x", f"echo {odd} | cat").stdout == b"caf\xe9\n"
+    assert pair("exec-out", f"echo {odd}; exit 3", check=False).stdout == b"caf\xe9\n"
+    pair("exec-in", f"cat > /sdcard/in-{odd}", stdin=b"in")
+    (home / odd).write_bytes(b"pushed")
+    pair("push", str(home / odd), f"/sdcard/{odd}")
+    pair.until_said(f"cat /sdcard/in-{odd}", "in")
+    assert pair("shell", f"cd /sdcard; cat {odd}; rm {odd} in-{odd}; ls").stdout.startswith(b"pushed")
+    assert b"caf" not in pair("shell", "ls", "/sdcard").stdout
+    (home / f"{odd}.apk").write_bytes(apk("com.odd.name"))
+    assert b"Success" in pair("install", "--no-streaming", str(home / f"{odd}.apk")).stdout
+    assert pair("shell", "ls", "/data/local/tmp").stdout == b""
+    for words in (["--remove", f"localabstract:{odd}"], [f"localabstract:{odd}", "tcp:1"], ["--list"], ["--remove-all"]):
+        pair("reverse", *words, check=False)
+        assert pair.said("echo on | cat") == "on\n", words  # the connection is there, and so is what it carries
+    for words in (["tcp:" + "9" * 5000, "tcp:1"], ["tcp:²", "tcp:1"]):
+        assert pair("reverse", *words, check=False).returncode, words
+
+
+def test_an_app_in_a_directory_whose_name_is_no_text_is_listed(phone: Pair, home: Path) -> None:
+    (home / "base.apk").write_bytes(apk("com.odd.place"))
+    phone("push", str(home / "base.apk"), os.fsdecode(b"/data/app/caf\xe9/base.apk"))
+    for _ in range(2):  # read, and written down
+        assert "package:com.odd.place" in phone.text("shell", "pm", "list", "packages")
+    assert b"package:/data/app/caf\xe9/base.apk" in phone("shell", "pm", "path", "com.odd.place").stdout
+    assert phone.text("shell", "pm", "set-installer", "com.odd.place", "com.a.b") == "Success\n"
+    assert phone.text("uninstall", "com.odd.place") == "Success\n"
 
 
 def test_a_full_disk_is_named_and_nothing_is_left(pair: Pair, home: Path) -> None:

@@ -215,7 +215,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         stream = Stream(self, self._take_id(), 0, 0 if self.delayed_ack else None)
         stream.service = service
         self._streams[stream.local_id] = stream
-        self.send(OPEN, stream.local_id, WINDOW_BYTES if self.delayed_ack else 0, destination.encode() + b"\0")
+        self.send(
+            OPEN, stream.local_id, WINDOW_BYTES if self.delayed_ack else 0, destination.encode("utf-8", "surrogateescape") + b"\0"
+        )
         return stream
 
     def abort(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,24 @@ class HostFile(NamedTuple):
 
 class Null(NamedTuple):
     """/dev/null."""
+
+
+class Made(Mapping[str, "Node"]):
+    """A read-only directory that is made anew whenever somebody looks."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[], Mapping[str, Node]]) -> None:
+        self._make = make
+
+    def __getitem__(self, name: str) -> Node:
+        return self._make()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._make())
+
+    def __len__(self) -> int:
+        return len(self._make())
 
 
 Node = Mapping[str, "Node"] | Link | Disk | Blob | HostFile | Null

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from opencph.handset.sandbox import Sandbox
 
 REVERSES_MAX = 64  # of one phone
+TEXT_MAX = 0xFFFF  # bytes, whose number is four hexadecimal digits
 CALLS_MAX = 128  # connections through one of them at once
 
 
-def _text(text: str) -> str:
-    return f"{len(text):04x}{text}"
+def _text(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogateescape")[:TEXT_MAX]
+    return f"{len(data):04x}".encode() + data
 
 
-def _fail(text: str) -> str:
-    return "FAIL" + _text(text)
+def _fail(text: str) -> bytes:
+    return b"FAIL" + _text(text)
 
 
 async def _ready(sock: socket.socket) -> socket.socket:
@@ -118,15 +120,15 @@ class Reverses:
             answer = _text("".join(f"(reverse) {each.source} {each.destination}\n" for each in self._all.values()))
         elif verb == "killforward-all" and not rest:
             self.close_all()
-            answer = "OKAY"
+            answer = b"OKAY"
         elif verb == "killforward" and rest:
             known = self._all.pop(rest, None)
             if known is not None:
                 known.close()
-            answer = "OKAY" if known is not None else _fail(f"listener '{rest}' not found")
+            answer = b"OKAY" if known is not None else _fail(f"listener '{rest}' not found")
         else:
             return None
-        stream.write(answer.encode())
+        stream.write(answer)
         stream.close()
         return ReverseService()
 
@@ -137,10 +139,10 @@ class Reverses:
             answer = _fail(error.strerror or str(error))
         except OSError as error:
             answer = _fail(f"cannot bind listener: {error.strerror}")
-        stream.write(answer.encode())
+        stream.write(answer)
         stream.close()
 
-    async def _listen(self, connection: DeviceConnection, request: str) -> str:
+    async def _listen(self, connection: DeviceConnection, request: str) -> bytes:
         norebind = request.startswith("norebind:")
         source, separator, destination = request.removeprefix("norebind:").partition(";")
         kind, _, name = source.partition(":")
@@ -154,7 +156,7 @@ class Reverses:
             if norebind:
                 return _fail(f"cannot rebind existing socket: {source}")
             known.destination, known.connection = destination, connection
-            return "OKAY"
+            return b"OKAY"
         if len(self._all) >= REVERSES_MAX:
             return _fail(f"cannot bind listener: a phone has at most {REVERSES_MAX}")
         sandbox = await self._phone.enter_sandbox()
@@ -166,7 +168,7 @@ class Reverses:
         self._all[source] = Reverse(sandbox, connection, source, destination, sock)
         if not connection.online:  # it left while the sandbox was made
             self.forget(connection)
-        return "OKAY" + (_text(chosen) if chosen else "")
+        return b"OKAY" + (_text(chosen) if chosen else b"")
 
     def _forget_dead(self) -> None:
         for source, each in tuple(self._all.items()):

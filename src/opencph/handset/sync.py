@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from opencph.handset.disk import Disk
     from opencph.handset.files import Files
 
+_MODE = re.compile(r"0[xX](?P<hex>[0-9a-fA-F]{1,8})|0(?P<octal>[0-7]{0,11})|(?P<decimal>[1-9][0-9]{0,9})")
+MODE_MAX = 0xFFFFFFFF
 INLINE_BYTES = 64 * 1024  # of a message: more is written in a thread
 NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
@@ -269,10 +272,10 @@ class SyncService(Service):
                 return
             self._begin()
         elif kind == wire.SEND:
-            path, _, mode = path.rpartition(",")
-            if not path or not mode.isdigit():
+            path, comma, mode = path.rpartition(",")
+            if not comma:
                 raise _EndError("missing , in ID_SEND")
-            self._send(path, int(mode), 0)
+            self._send(path, _mode(mode), 0)
         elif kind == wire.SND2:
             if not setup:
                 raise _EndError("no setup in ID_SEND_V2")
@@ -355,6 +358,18 @@ class SyncService(Service):
             self._stream.write(wire.fail(f"couldn't finish file: {error.strerror}"))
             return
         self._stream.write(wire.REQUEST.pack(wire.OKAY, 0))
+
+
+def _mode(text: str) -> int:
+    """The mode behind the comma of SEND, as adbd's strtoul reads it. Raises _EndError for what is none, or too much for one."""
+    found = _MODE.fullmatch(text)
+    if found is None:
+        raise _EndError("bad mode")
+    base = {"hex": 16, "octal": 8, "decimal": 10}[found.lastgroup or "decimal"]
+    mode = int(found[found.lastgroup or 0] or "0", base)
+    if mode > MODE_MAX:
+        raise _EndError("bad mode")
+    return mode
 
 
 class _EndError(Exception):

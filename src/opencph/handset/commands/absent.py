@@ -41,7 +41,9 @@ async def su(context: Context, _: Given) -> int:
     """Nobody becomes what they are not."""
     if context.phone.adb_root:
         raise Refusal("su: this shell is root already: run the command itself", 1)
-    raise Refusal("su: uid 2000 not allowed to su: ro.com.cph.non_root is 1", 1)
+    allowed = context.phone.running_properties.get("ro.com.cph.non_root") == "0"
+    why = "adbd is not root: `adb root`" if allowed else "ro.com.cph.non_root is 1"
+    raise Refusal(f"su: uid 2000 not allowed to su: {why}", 1)
 
 
 @entry("run-as", None, does="refused, with Android's reasons: no app runs, so nobody can be it")

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 
 from opencph.handset.config import HandsetError
 from opencph.handset.owner import with_real_uid
-from opencph.handset.sandbox import cgroups, facts, link, outgoing
+from opencph.handset.sandbox import cgroups, facts, link
 from opencph.handset.sandbox.bridge import BRIDGE_NAME, Bridge
 from opencph.handset.sandbox.image import find, system_image
 from opencph.handset.sandbox.layout import INIT, arguments, binds, clocks, environment, writable
+from opencph.handset.sandbox.layout import refused as no_way_out
 from opencph.handset.sandbox.messages import Create, Sockets, Spawn
 from opencph.handset.sandbox.writers import Writers
 from opencph.handset.trees import TooDeepError, Usage, measure
@@ -170,12 +171,12 @@ class Sandbox:
             sandbox._group = cgroups.make(facts.memory_bytes(phone), PROCESSES_MAX)
             groups = sandbox._group.procs if sandbox._group is not None else []
             facts.write_first(phone, sandbox._group)
-            refused = outgoing.missing() if phone.config.network == "internet" else ""
+            refused = no_way_out(phone)
             request = Create(
                 sandbox._number,
                 str(bwrap),
                 arguments(root),
-                binds(phone, refused),
+                binds(phone),
                 INIT,
                 phone.files.owner,
                 groups,
@@ -184,7 +185,7 @@ class Sandbox:
             )
             async with asyncio.timeout(CREATE_SECONDS):
                 sandbox.init_pid, failed = await sandbox._link.create(request, sandbox._on_gone)
-                listening = await sandbox._link.socket(Sockets(sandbox._number, sandbox._link.number(), "listen", BRIDGE_NAME))
+                listening = await sandbox.listen(f"localabstract:{BRIDGE_NAME}")
         except BaseException as error:
             sandbox._link.destroy(sandbox._number)
             link.release(sandbox)
@@ -253,7 +254,14 @@ class Sandbox:
         """Start a process; `merge` sends its stderr where stdout goes, `window` is a terminal's size. Raises HandsetError."""
         number, limits = self._link.number(), self._limits()
         request = Spawn(
-            self._number, number, argv, environment(self._phone, self.root, term), pty, limits, writable(self._phone), window
+            self._number,
+            number,
+            [os.fsencode(word) for word in argv],
+            environment(self._phone, self.root, term),
+            pty,
+            limits,
+            writable(self._phone),
+            window,
         )
         ours: list[int] = []
         theirs: list[int] = []
@@ -306,9 +314,7 @@ class Sandbox:
 
     async def connect(self, target: str) -> socket.socket:
         """A connection to `tcp:PORT` or `localabstract:NAME` inside. Raises OSError when nothing listens there."""
-        kind, _, name = target.partition(":")
-        if kind == "tcp" and not (name.isdecimal() and 0 < int(name) < 65536):
-            raise HandsetError(errno.EINVAL, f"{name!r} is no TCP port")
+        kind, name = _place(target, 1)
         address: tuple[str, int] | str = ("127.0.0.1", int(name)) if kind == "tcp" else f"\0{name}"
         sock = await self._link.socket(Sockets(self._number, self._link.number(), "tcp" if kind == "tcp" else "unix"))
         try:
@@ -321,11 +327,9 @@ class Sandbox:
 
     async def listen(self, target: str) -> socket.socket:
         """A listening socket on `tcp:PORT` (0: any) or `localabstract:NAME` inside. Raises OSError when the place is taken."""
-        kind, _, name = target.partition(":")
-        if kind == "tcp" and not (name.isdecimal() and int(name) < 65536):
-            raise HandsetError(errno.EINVAL, f"{name!r} is no TCP port")
+        kind, name = _place(target, 0)
         return await self._link.socket(
-            Sockets(self._number, self._link.number(), "listen-tcp" if kind == "tcp" else "listen", name)
+            Sockets(self._number, self._link.number(), "listen-tcp" if kind == "tcp" else "listen", os.fsencode(name))
         )
 
     def host_pids(self) -> list[int]:
@@ -407,6 +411,14 @@ class Sandbox:
             pause = rest if scarce else max(WATCH_SECONDS, rest)
         self._leaving = True
         self._link.destroy(self._number)
+
+
+def _place(target: str, lowest: int) -> tuple[str, str]:
+    """`tcp:PORT` or `localabstract:NAME` as its two parts. Raises HandsetError when it is no port from the lowest on."""
+    kind, _, name = target.partition(":")
+    if kind == "tcp" and not (name.isascii() and name.isdecimal() and len(name) < 6 and lowest <= int(name) < 65536):
+        raise HandsetError(errno.EINVAL, f"{name[:64]!r} is no TCP port")
+    return kind, name
 
 
 def _children(pid: int) -> list[int]:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from opencph.handset.clock import ZONES, zone_name
 from opencph.handset.files import KEYS
-from opencph.handset.sandbox import facts
+from opencph.handset.sandbox import facts, outgoing
 from opencph.handset.sandbox.image import BIN, PYTHON, Interpreter, system_image
 from opencph.handset.sandbox.messages import Bind
-from opencph.handset.sandbox.outgoing import RESOLVER
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
@@ -95,8 +94,25 @@ def writable(phone: Phone) -> list[str]:
     return ["/data", "/cache", *(f"/mnt/sfs_turbo/{name}" for name in phone.config.real_shares())]
 
 
-def binds(phone: Phone, refused: str = "") -> list[Bind]:
-    """The file system of a phone, in the order in which bubblewrap makes it. `refused`: why it has no way out, for its users."""
+def refused(phone: Phone) -> str:
+    """Why a phone that is to have a way out has none, for its users; empty where it has one, or is to have none."""
+    return outgoing.missing() if phone.config.network == "internet" else ""
+
+
+def etc(phone: Phone) -> dict[str, bytes]:
+    """The files in /system/etc, which is /etc."""
+    why = refused(phone)
+    return {
+        "mkshrc": _MKSHRC + _told(why),
+        **(_names() if phone.config.network == "internet" and not why else {}),
+        "passwd": b"root:x:0:0::/:/system/bin/sh\nshell:x:2000:2000::/:/system/bin/sh\n",
+        "group": b"root:x:0:\nshell:x:2000:\n",
+        "hosts": b"127.0.0.1 localhost handset\n::1 localhost\n",
+    }
+
+
+def binds(phone: Phone) -> list[Bind]:
+    """The file system of a phone, in the order in which bubblewrap makes it."""
     image = system_image()
     directory = phone.config.directory.resolve()
     directories = {"/system", BIN, "/system/etc", "/system/lib"}
@@ -113,11 +129,7 @@ def binds(phone: Phone, refused: str = "") -> list[Bind]:
     lines += _client(image.python)
     lines += [
         Bind("data", "/system/build.prop", data=_build_prop(phone)),
-        Bind("data", "/system/etc/mkshrc", data=_MKSHRC + _told(refused)),
-        *(_names() if phone.config.network == "internet" and not refused else ()),
-        Bind("data", "/system/etc/passwd", data=b"root:x:0:0::/:/system/bin/sh\nshell:x:2000:2000::/:/system/bin/sh\n"),
-        Bind("data", "/system/etc/group", data=b"root:x:0:\nshell:x:2000:\n"),
-        Bind("data", "/system/etc/hosts", data=b"127.0.0.1 localhost handset\n::1 localhost\n"),
+        *(Bind("data", f"/system/etc/{name}", data=data) for name, data in etc(phone).items()),
         Bind("data", f"{BIN}/free", data=_FREE, mode=0o755),
         Bind("symlink", "/etc", "/system/etc"),
         Bind("symlink", "/bin", BIN),
@@ -148,18 +160,15 @@ def _kept(directory: Path) -> list[Bind]:
     return [Bind("bind", f"/{above}", str(directory / above)), Bind("ro-bind", f"/{KEYS}", str(directory / KEYS))]
 
 
-def _told(refused: str) -> bytes:
+def _told(why: str) -> bytes:
     """What an interactive shell says first."""
-    said = f"no outgoing network on this phone: {refused}"
-    return f"echo {shlex.quote(said)} >&2\n".encode() if refused else b""
+    said = f"no outgoing network on this phone: {why}"
+    return f"echo {shlex.quote(said)} >&2\n".encode() if why else b""
 
 
-def _names() -> list[Bind]:
+def _names() -> dict[str, bytes]:
     """Where the C library asks for the addresses of names."""
-    return [
-        Bind("data", "/system/etc/resolv.conf", data=f"nameserver {RESOLVER}\n".encode()),
-        Bind("data", "/system/etc/nsswitch.conf", data=b"hosts: files dns\n"),
-    ]
+    return {"resolv.conf": f"nameserver {outgoing.RESOLVER}\n".encode(), "nsswitch.conf": b"hosts: files dns\n"}
 
 
 def _client(python: Interpreter) -> list[Bind]:

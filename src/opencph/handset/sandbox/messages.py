@@ -37,7 +37,7 @@ class Spawn(msgspec.Struct, tag=True):
 
     box: int
     id: int
-    argv: list[str]
+    argv: list[bytes]  # as they came: not everything that a phone is told is UTF-8
     environment: dict[str, str]
     terminal: bool
     limits: dict[int, int]
@@ -51,7 +51,7 @@ class Sockets(msgspec.Struct, tag=True):
     box: int
     id: int
     kind: str
-    name: str = ""
+    name: bytes = b""
 
 
 class Destroy(msgspec.Struct, tag=True):

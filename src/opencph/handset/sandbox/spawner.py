@@ -275,7 +275,7 @@ class _Server:
         family = socket.AF_INET if request.kind in ("tcp", "listen-tcp") else socket.AF_UNIX
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             if request.kind == "listen":
-                sock.bind(f"\0{request.name}")
+                sock.bind(b"\0" + request.name)
                 sock.listen(16)
             elif request.kind == "listen-tcp":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -296,7 +296,7 @@ class _Server:
                 entering.join(groups)
                 entering.execute(request, fds)
             except BaseException as error:
-                os.write(2, f"{request.argv[0]}: {error}\n".encode())
+                os.write(2, request.argv[0] + f": {error}\n".encode("utf-8", "replace"))
             os._exit(127)
         self._tell(Event("started", request.box, request.id, pid), [master] if master >= 0 else [])
         mine = self._sock.fileno()
