@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt
 SHELL_OF_PHONES := bwrap:bubblewrap toybox:toybox mksh:mksh /usr/share/zoneinfo/Asia/Shanghai:tzdata
 PEERS := adb:adb ssh:openssh-client curl:curl zstd:zstd /usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf:fonts-droid-fallback \
-  slirp4netns:slirp4netns
+  /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:fonts-dejavu-core slirp4netns:slirp4netns
 # Tests of one file stay together. One at a time: make test PARALLEL=
 PARALLEL := -n 2 --dist loadfile
 POSTGRESQL := /usr/lib/postgresql/*/bin/postgres:postgresql

@@ -100,6 +100,20 @@ def _userland(_: Settings) -> Finding:
     return Finding("phone commands", "note", found, "sudo apt-get install toybox mksh")
 
 
+def _letters(_: Settings) -> Finding:
+    from opencph.handset.fonts import chinese_font, letters_font
+
+    wanted = (
+        (letters_font(), "accents, Greek and Cyrillic", "fonts-dejavu-core"),
+        (chinese_font(), "Chinese", "fonts-droid-fallback"),
+    )
+    lacks = [(what, package) for path, what, package in wanted if not path]
+    if lacks:
+        found = f"no font for {'; none for '.join(what for what, _ in lacks)}: a box stands for each letter on phones' screens"
+        return Finding("phone letters", "note", found, f"sudo apt-get install {' '.join(package for _, package in lacks)}")
+    return Finding("phone letters", "ok", ", ".join(f"{what}: {Path(path).name}" for path, what, _ in wanted))
+
+
 def _adb(_: Settings) -> Finding:
     return _tool("adb", "adb", "you need it to connect to phones from here", "--version")
 
@@ -220,7 +234,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 CHECKS: tuple[Callable[[Settings], Finding], ...] = (
-    _python, _sandbox, _isolation, _outgoing, _userland, _addresses, _ipv6, _disk, _port, _tls, _open_files, _adb, _ssh,
+    _python, _sandbox, _isolation, _outgoing, _userland, _letters, _addresses, _ipv6, _disk, _port, _tls, _open_files, _adb, _ssh,
     _postgresql, _docker, _kubectl,
 )  # fmt: skip
 

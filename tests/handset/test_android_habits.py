@@ -13,7 +13,7 @@ from PIL import Image
 
 from apk_maker import Facts, apk
 from handset.one_phone import Pair, connected_pair, need_sandbox
-from opencph.handset.words import chinese_font
+from opencph.handset.fonts import chinese_font
 
 
 @pytest.fixture(scope="module")

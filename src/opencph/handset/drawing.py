@@ -6,18 +6,18 @@ import asyncio
 import struct
 import sys
 import time
+import unicodedata
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
+from opencph.handset.fonts import chinese_font, letters_font
 from opencph.handset.screen_layout import Item, layout, size
-from opencph.handset.words import chinese_font
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
@@ -27,7 +27,8 @@ Box = tuple[int, int, int, int]
 PIXEL_FORMAT_RGBA_8888 = 1
 PNG_FILTER_UP = 2
 ICON_SIDE = 96  # pixels, as `packages.ICON_BYTES` has them
-FIRST_WIDE = 0x2E80  # from the radicals on, letters are Chinese, Japanese or Korean
+PROBE_PIXELS = 16  # at which a letter is compared with the box that stands for what a font has not
+NOWHERE = "\U0010ffff"  # no letter, so that every font has a box for it
 PICTURES_KEPT = 4  # of this process, 3 bytes a pixel each
 SWITCH_SECONDS = 0.0005  # for how long at most the painter keeps the interpreter from the event loop
 REPAINT_MAX = 16  # changed boxes; with more everything is painted
@@ -35,25 +36,78 @@ REPAINT_MAX = 16  # changed boxes; with more everything is painted
 _pictures: OrderedDict[str, tuple[list[Item], Image.Image]] = OrderedDict()  # by phone
 
 
-@lru_cache(maxsize=64)
-def _font(pixels: int, wide: bool = False) -> Font:
-    """The letters; `wide` ones are those of East Asia, where the machine has a font for them."""
-    if wide and (path := chinese_font()):
-        return ImageFont.truetype(path, pixels)
-    return ImageFont.load_default(pixels)
+@lru_cache(maxsize=96)
+def _font(pixels: int, path: str = "") -> Font:
+    """A font of the machine; without a path Pillow's own."""
+    return ImageFont.truetype(path, pixels) if path else ImageFont.load_default(pixels)
+
+
+@lru_cache(maxsize=8)
+def _probe(path: str) -> tuple[Font, tuple[tuple[int, int], bytes]]:
+    """A font to look letters up in, and its box. Plain layout: with the other one, marks that a font has not look like others."""
+    font = ImageFont.truetype(path, PROBE_PIXELS, layout_engine=ImageFont.Layout.BASIC) if path else _font(PROBE_PIXELS)
+    return font, _shape(font, NOWHERE)
+
+
+def _shape(font: Font, letter: str) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(letter)
+    return mask.size, bytes(mask)
+
+
+@lru_cache(maxsize=8192)
+def _has(path: str, letter: str) -> bool:
+    font, box = _probe(path)
+    return _shape(font, letter) != box
+
+
+def _path(letters: str) -> str:
+    """The first font that has a letter and its marks, or the letter alone; Pillow's own when none has, for it draws a box too."""
+    for path in ("", *filter(None, (letters_font(), chinese_font()))):
+        if all(_has(path, letter) for letter in letters):
+            return path
+    return _path(letters[0]) if len(letters) > 1 else ""
+
+
+@lru_cache(maxsize=1024)
+def _runs(text: str) -> tuple[tuple[str, str], ...]:
+    """Fonts, and what of a line they write. Spaces go with what is before them, so that words of one script stay one run."""
+    clusters: list[str] = []
+    for letter in unicodedata.normalize("NFC", text):
+        kind = unicodedata.category(letter)
+        if clusters and unicodedata.combining(letter):
+            clusters[-1] += letter
+        elif kind != "Cf":  # format characters have no picture
+            clusters.append(" " if kind in ("Cc", "Cs", "Zl", "Zp") else letter)
+    runs: list[tuple[str, str]] = []
+    for cluster in clusters:
+        path = runs[-1][0] if runs and cluster == " " else _path(cluster)
+        if runs and runs[-1][0] == path:
+            runs[-1] = (path, runs[-1][1] + cluster)
+        else:
+            runs.append((path, cluster))
+    return tuple(runs)
+
+
+@lru_cache(maxsize=96)
+def _foot(pixels: int) -> float:
+    """How far below the middle of a line of Pillow's own font its letters stand."""
+    own = _font(pixels)
+    return own.getbbox("H", anchor="lm")[3] - own.getbbox("H", anchor="ls")[3]
 
 
 def _write(pen: ImageDraw.ImageDraw, x: int, y: int, item: Item) -> None:
-    """A line of text: each run of letters in the font that has them, for fonts of East Asia may lack all others."""
-    runs = [(wide, "".join(letters)) for wide, letters in groupby(item.text, key=lambda c: ord(c) >= FIRST_WIDE)]
-    if len(runs) == 1:
-        pen.text((x, y), item.text, fill=item.colour, font=_font(item.size, runs[0][0]), anchor=item.anchor[:2])
+    """A line of text: each run of letters in the font that has them, all on the line on which Pillow's own would stand."""
+    runs = _runs(item.text)
+    own = _font(item.size)
+    if not any(path for path, _ in runs):
+        pen.text((x, y), "".join(letters for _, letters in runs), fill=item.colour, font=own, anchor=item.anchor[:2])
         return
-    fonts = [_font(item.size, wide) for wide, _ in runs]
+    fonts = [_font(item.size, path) for path, _ in runs]
     lengths = [font.getlength(letters) for font, (_, letters) in zip(fonts, runs, strict=True)]
     at = x - {"l": 0.0, "m": sum(lengths) / 2, "r": sum(lengths)}[item.anchor[0]]
+    foot = y + _foot(item.size)
     for font, (_, letters), length in zip(fonts, runs, lengths, strict=True):
-        pen.text((at, y), letters, fill=item.colour, font=font, anchor=f"l{item.anchor[1]}")
+        pen.text((at, foot), letters, fill=item.colour, font=font, anchor="ls")
         at += length
 
 

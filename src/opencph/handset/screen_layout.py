@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 import zlib
 from bisect import bisect_right
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from opencph.handset.clock import local
@@ -23,11 +25,20 @@ FILES_SHOWN = 40
 MORE = "…"
 PARAGRAPH_LINES = 6
 TURNED = "rotation of a monkey"
-#: how broad letters are in the font of `drawing.py`, rounded up; for others the broadest is taken
+#: how broad letters are in the fonts of `drawing.py`, rounded up: in Pillow's own, then in DejaVu Sans, the broadest with others
 _BREADTHS = {
     **dict.fromkeys("' ,.:;ijl!|I-f/\\]`{}([t)r\"·", 0.34),
     **dict.fromkeys("abcdeghknopqsuvxyz0123456789?_*#$+<=>^~FJLSEYZKTRVP…", 0.63),
     **dict.fromkeys("BXAUCDGNHQO%&", 0.75),
+}
+_FIRST_WIDE = 0x2E80  # from the radicals on, letters are Chinese, Japanese or Korean
+_ALPHABETS = (range(0xA0, 0x530), range(0x1E00, 0x2000))  # Latin, Greek and Cyrillic, with all their accents
+_OTHER_BREADTHS = {  # by the letter, or else without its accents; the other letters of these alphabets are no broader than O
+    **dict.fromkeys("fijlrtıſIJіјІЈ", 0.45),
+    **dict.fromkeys("abcdeghknopqsuvxyzßðøþđĸŋFLSETYÞŁŦβγδεζθικλμνξοπρςστυχΓΞΣΤабвгезклорстухчьэяґєѕЕГЅУЗРТҐ", 0.65),
+    **dict.fromkeys("MWmwÆæĦŉŒœƊƕƜƠƢƯỚỜỞỠỢỨỪỬỮỰǇǊǋȡȵȸȹɚɯɰɱɶʍʣʤʥʦʩͲΑΕΗΜΟΥΩωϒϖϠϢϣϺ", 1.1),
+    **dict.fromkeys("ЉЊЖМФШЩЪЫЮжфшщюљњѠѡѤѦѩѬѭѰѱѸѹѺѽѾѿҖҗҠҡҤҥҦҧҨҴҵҼҾӍӔӕԂԃԄԅԈԉԋԕԖԗԘԙԜԝԠԡԢԣ", 1.1),
+    **dict.fromkeys("ǄǅǆǱǲǳǶѨѼԊԔ‰‱", 1.75),
 }
 
 
@@ -77,9 +88,19 @@ def density(phone: Phone) -> int:
     return int(phone.running_state.density or phone.booted.dpi)
 
 
+@cache
+def _other_breadth(letter: str) -> float:
+    if unicodedata.combining(letter):
+        return 0.0
+    broadest = 0.8 if letter.isalpha() and any(ord(letter) in alphabet for alphabet in _ALPHABETS) else 1.1
+    return _OTHER_BREADTHS.get(letter) or _OTHER_BREADTHS.get(unicodedata.normalize("NFD", letter)[0], broadest)
+
+
 def breadth(text: str) -> float:
     """At least how broad a line is drawn, in heights of its letters."""
-    return sum(1.1 if ord(c) >= 0x2E80 else _BREADTHS.get(c, 0.95) for c in text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return sum(1.1 if ord(c) >= _FIRST_WIDE else _BREADTHS.get(c) or _other_breadth(c) for c in text)
 
 
 def fit(text: str, room: float) -> str:

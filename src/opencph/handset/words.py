@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import time
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from opencph.handset.fonts import chinese_font
 
 if TYPE_CHECKING:
     from opencph.handset.phone import Phone
 
-#: fonts with Chinese letters, where Debian's fonts-droid-fallback, fonts-wqy-* and fonts-noto-cjk and other systems have them
-FONTS = (
-    "/usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf",
-    "/usr/share/fonts-droid-fallback/truetype/DroidSansFallback.ttf",
-    "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc",
-    "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc",
-    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/google-noto-cjk/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/noto-cjk/NotoSansCJK-Regular.ttc",
-)
 _CHINESE = {
     "Settings": "设置",
     "Files": "文件",
@@ -71,12 +61,6 @@ _CHINESE = {
     "Not signed": "未签名",
 }
 _DAYS = ("星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日")
-
-
-@cache
-def chinese_font() -> str:
-    """A font file with Chinese letters; empty when the machine has none."""
-    return next((path for path in FONTS if Path(path).is_file()), "")
 
 
 def locale(phone: Phone) -> str:
