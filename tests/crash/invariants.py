@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -18,6 +19,7 @@ from crash.site import Site
 from opencph.fleet import generation_routes
 from opencph.fleet.address_check import listened_on
 from opencph.fleet.shared_storage import APPS, FILES
+from opencph.jobs.failpoints import Passed
 from opencph.runtimes import ADB_PORT
 from opencph.store import tables
 from opencph.store.database import Query, StoreError, scalar, tuple_row
@@ -26,6 +28,8 @@ QUIET_SECONDS = 20.0
 LOOK_SECONDS = 0.03
 NORMAL, CHANGING, CREATING = 5, 3, 1
 LISTEN = "0A"
+#: what of the data directory other invariants look at, what comes and goes by itself, and file systems, which stay
+JUDGED_APART = ("builtin", "objects", "shared", "run", "logs", "share-filesystems")
 PROCESSING = 3
 COUNTED = (
     tables.servers,
@@ -128,11 +132,44 @@ class Watch:
             raise ViolationError("; ".join(dict.fromkeys(found)))
 
 
+def done_once(passed: Sequence[Passed], deaths: int) -> list[str]:
+    """Jobs that did more than they should, from the points that they passed while `deaths` workers were killed.
+
+    Nothing is done of a step once it is recorded, nor forward once its job is being undone; a process does an effect once, and
+    another process does it again only when the first died before it was recorded.
+    """
+    found = []
+    over: set[tuple[str, str, bool]] = set()  # job, step, back
+    turned: set[str] = set()
+    effects: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for one in passed:
+        back = one.point.startswith("undo_")
+        for job_id in one.job_ids:
+            where = f"{one.kind}:{one.step}:{one.point} of job {job_id}"
+            if (job_id, one.step, back) in over:
+                found.append(f"{where} comes after it was recorded")
+            if back:
+                turned.add(job_id)
+            elif job_id in turned:
+                found.append(f"{where} comes after undoing began")
+            if one.point.endswith("recorded"):
+                over.add((job_id, one.step, back))
+            elif one.point == "after":
+                effects[one.kind, one.step, job_id].append(one.pid)
+    for (kind, step, job_id), pids in effects.items():
+        if len(pids) > len(set(pids)):
+            found.append(f"one process did {kind}:{step} of job {job_id} {len(pids)} times")
+        elif len(pids) > 1 + deaths:
+            found.append(f"{kind}:{step} of job {job_id} was done {len(pids)} times, and {deaths} workers died")
+    return found
+
+
 class Possessions(NamedTuple):
     """What an installation has when all is quiet, to be compared with what it has later."""
 
     counts: dict[str, int]
     objects: frozenset[str]
+    files: frozenset[str]  # everything else of the data directory that is not of one generation
     trees: dict[str, frozenset[str]]  # phone -> its files
 
     def kept(self, later: Possessions, allowed: Iterable[str], objects: Iterable[str]) -> list[str]:
@@ -142,6 +179,8 @@ class Possessions(NamedTuple):
         ]
         found += [f"object {name}" for name in sorted(later.objects - self.objects - set(objects))]
         found += [f"object {name} is missing" for name in sorted(self.objects - later.objects)]
+        found += [f"file {name}" for name in sorted(later.files - self.files)]
+        found += [f"file {name} is missing" for name in sorted(self.files - later.files)]
         starts = tuple(allowed)
         for phone, tree in later.trees.items():
             new = [name for name in sorted(tree - self.trees.get(phone, tree)) if not name.startswith(starts)]
@@ -158,8 +197,15 @@ def possessions(site: Site) -> Possessions:
     return Possessions(
         counts,
         frozenset(str(path.relative_to(objects)) for path in objects.rglob("*") if path.is_file() and ".spool" not in path.parts),
+        frozenset(_others(site.data)),
         {phone: frozenset(_tree(path)) for phone, path in phones.items()},
     )
+
+
+def _others(data: Path) -> Iterable[str]:
+    for top in data.iterdir():
+        if top.name not in JUDGED_APART and not top.name.startswith("opencph.db"):
+            yield from (str(path.relative_to(data)) for path in (top, *top.rglob("*")))
 
 
 def _tree(top: Path) -> Iterable[str]:

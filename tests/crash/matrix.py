@@ -16,9 +16,11 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from typing import NamedTuple, cast
 
-from crash.invariants import Watch, nothing_leaks, possessions
+from crash.invariants import Watch, done_once, nothing_leaks, possessions
 from crash.program import VICTIMS, ViolationError, until
 from crash.scenarios import Scenario
 from crash.scenarios_data import SCENARIOS
@@ -37,6 +39,8 @@ REACH_SECONDS = 30.0
 DURING_SECONDS_MAX = 0.3
 DURING = "during"
 GENTLE = ("api", "worker", "gateway")
+#: victims with which the process dies that runs the jobs
+RUN_JOBS = ("worker", "reboot")
 #: victims that have no part in what a step does: one scenario to come to it is enough
 ONCE_EACH = ("api", "gateway")
 
@@ -102,6 +106,7 @@ def run(site: Site, case: Case) -> None:
     gentle = case.victim in GENTLE
     site.halt.disarm()
     before = possessions(site)
+    passed_before = len(site.halt.passed())
     scenario.prepare()
     site.jobs_ended(0)
     after = max((job.seq for job in site.jobs()), default=0)
@@ -143,6 +148,8 @@ def run(site: Site, case: Case) -> None:
     nothing_leaks(site)
     changes = before.kept(possessions(site), scenario.leaves, scenario.makes)
     scenario.must(not changes, f"left behind: {changes}")
+    again = done_once(site.halt.passed()[passed_before:], deaths=case.victim in RUN_JOBS)
+    scenario.must(not again, f"done again: {again}")
 
 
 def _stand(site: Site, point: str) -> None:
@@ -152,21 +159,27 @@ def _stand(site: Site, point: str) -> None:
 # --- many cases, in processes of their own ----------------------------------------
 
 
-def _next(cases: multiprocessing.Queue[Case | None]) -> Case | None:
-    """The next case; None when there are no more, and when whoever wants to know has ended."""
-    parent = multiprocessing.parent_process()
-    while parent is None or parent.is_alive():
-        with suppress(queue.Empty):
-            return cases.get(timeout=1)
-    return None
+class Crew(NamedTuple):
+    """Where processes on one database get their cases from; they take no more once `over` is set."""
+
+    cases: multiprocessing.Queue[Case | None]
+    over: Event
+
+    def next(self) -> Case | None:
+        """The next case; None when there are no more, and when whoever wants to know has ended."""
+        parent = multiprocessing.parent_process()
+        while not self.over.is_set() and (parent is None or parent.is_alive()):
+            with suppress(queue.Empty):
+                return self.cases.get(timeout=1)
+        return None
 
 
-def work(database: str, cases: multiprocessing.Queue[Case | None], results: multiprocessing.Queue[Result | None]) -> None:
+def work(database: str, crew: Crew, results: multiprocessing.Queue[Result | None]) -> None:
     """Run cases until there are no more; one installation for as long as nothing is violated."""
     cluster: PostgresqlCluster | None = None
     site: Site | None = None
     try:
-        while (case := _next(cases)) is not None:
+        while (case := crew.next()) is not None:
             start = time.monotonic()
             violation = ""
             try:
@@ -198,47 +211,42 @@ def run_all(cases: Sequence[Case], processes: int, deadline: float, tell: bool) 
     """Run cases side by side; those that have not begun at the deadline (monotonic seconds) are left out."""
     context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[Result | None] = context.Queue()
-    crews = []
+    over = context.Event()
+    crews: list[tuple[BaseProcess, multiprocessing.Queue[Case | None]]] = []  # a queue ends with its last name here
     for database in dict.fromkeys(case.database for case in cases):
         todo: multiprocessing.Queue[Case | None] = context.Queue()
+        todo.cancel_join_thread()  # cases that nobody takes any more keep nobody
         mine = [case for case in cases if case.database == database]
-        crew = min(processes, len(mine))
-        for case in mine:
+        size = min(processes, len(mine))
+        for case in [*mine, *[None] * size]:
             todo.put(case)
-        for _ in range(crew):
-            todo.put(None)
-        crews += [(context.Process(target=work, args=(database, todo, results)), todo) for _ in range(crew)]
+        crews += [(context.Process(target=work, args=(database, Crew(todo, over), results)), todo) for _ in range(size)]
     for process, _ in crews:
         process.start()
     found: list[Result] = []
     alive = len(crews)
-    while alive:
-        try:
-            result = results.get(timeout=5)
-        except queue.Empty:
-            if not any(process.is_alive() for process, _ in crews):
-                break
-        else:
-            if result is None:
-                alive -= 1
-                continue
-            found.append(result)
-            if tell:
-                _tell(result, len(found), len(cases))
-        if time.monotonic() > deadline:
-            for _, todo in crews:
-                _leave_out(todo)
+    try:
+        while alive:
+            try:
+                result = results.get(timeout=5)
+            except queue.Empty:
+                if not any(process.is_alive() for process, _ in crews):
+                    break
+            else:
+                if result is None:
+                    alive -= 1
+                    continue
+                found.append(result)
+                if tell:
+                    _tell(result, len(found), len(cases))
+            if time.monotonic() > deadline:
+                over.set()
+    except KeyboardInterrupt:
+        print("ended by hand: the cases that have begun are finished", flush=True)
+        over.set()
     for process, _ in crews:
         process.join(60)
     return found
-
-
-def _leave_out(todo: multiprocessing.Queue[Case | None]) -> None:
-    """Take out the cases that have not begun, and say again that no more come."""
-    with suppress(queue.Empty):
-        while todo.get_nowait() is not None:
-            continue
-    todo.put(None)
 
 
 def _tell(result: Result, count: int, of: int) -> None:
@@ -269,6 +277,12 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def _at_least_one(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
+    return int(text)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make crash ARGS=", description=__doc__)
     parser.add_argument("--kind", action="append", choices=list(ALL_KINDS), help="only this kind (may be given again)")
@@ -277,18 +291,26 @@ def main() -> int:
     parser.add_argument("--point", help="only points that contain this")
     parser.add_argument("--scenario", help="only this scenario")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="order, and when in a step the kill comes")
-    parser.add_argument("--sample", type=int, default=0, help="only so many cases, chosen by the seed")
-    parser.add_argument("--processes", type=int, default=max(2, (os.cpu_count() or 2)), help="installations per database")
+    parser.add_argument("--sample", type=_at_least_one, help="only so many cases, chosen by the seed")
+    parser.add_argument("--processes", type=_at_least_one, default=max(2, (os.cpu_count() or 2)), help="installations per database")
     parser.add_argument("--minutes", type=float, default=90.0, help="begin no case after so long")
     options = parser.parse_args()
     databases = options.database or list(DATABASES)
     if "postgresql" in databases and (reason := missing()):
         print(f"without PostgreSQL: {reason}")
         databases.remove("postgresql")
-    cases = all_cases(options.kind or ALL_KINDS, databases, options.victim or VICTIMS, options.seed)
+    try:
+        cases = all_cases(options.kind or ALL_KINDS, databases, options.victim or VICTIMS, options.seed)
+    except ViolationError as error:
+        print(f"VIOLATION {error}")
+        return 1
     cases = [case for case in cases if (options.point or "") in case.point and options.scenario in (None, case.scenario)]
     random.Random(options.seed).shuffle(cases)
-    cases = cases[: options.sample or None]
+    cases = cases[: options.sample]
+    if not cases:
+        parser.error(
+            "there is no such case: `--point` and `--scenario` are parts of what `--kind` has, and all together leave nothing"
+        )
     print(f"{len(cases)} cases, seed {options.seed}, {options.processes} installations per database", flush=True)
     start = time.monotonic()
     results = run_all(cases, options.processes, start + options.minutes * 60, tell=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -212,7 +212,7 @@ def test_an_effect_does_not_start_when_the_lease_was_lost_during_a_pause(databas
         entries.append(batch.job.job_id)
 
     class Pause(Death):
-        def pass_by(self, kind: str, step: str, point: str) -> None:
+        def pass_by(self, kind: str, step: str, point: str, job_ids: Iterable[str]) -> None:
             if (step, point) == ("b", "before"):  # the process stands still here, and meanwhile:
                 with database.write() as tx:
                     tx.run(EXPIRE)

@@ -6,7 +6,7 @@ With `OPENCPH_FAILPOINT_ONCE=FILE` only the first process that comes there dies;
 `OPENCPH_FAILPOINT_DIRECTORY=DIR` lets who watches it stop this process at points that are chosen while it runs:
 
     DIR/armed     holds one point; who comes there first renames it to `reached`, and stands still for as long as that is there
-    DIR/passed    a line `seconds point` for every point that was passed or stopped at
+    DIR/passed    a line `seconds pid point job_id,job_id` for every point that was passed or stopped at
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from opencph.jobs import JobKind
 
@@ -36,7 +36,7 @@ HALT_POLL_SECONDS = 0.001
 class Failpoint(Protocol):
     """Told of every point that work comes to."""
 
-    def pass_by(self, kind: str, step: str, point: str) -> None:
+    def pass_by(self, kind: str, step: str, point: str, job_ids: Iterable[str]) -> None:
         """Do what is to be done at this point, if it is the one."""
         ...
 
@@ -50,7 +50,7 @@ class Death:
     point: str
     marker: Path | None
 
-    def pass_by(self, kind: str, step: str, point: str) -> None:
+    def pass_by(self, kind: str, step: str, point: str, job_ids: Iterable[str]) -> None:
         """Die if this is the point."""
         if (kind, step, point) != (self.kind, self.step, self.point):
             return
@@ -62,17 +62,28 @@ class Death:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Passed(NamedTuple):
+    """One point that was passed, or stopped at, by the jobs of one claim."""
+
+    seconds: float  # of the monotonic clock
+    pid: int
+    kind: str
+    step: str
+    point: str
+    job_ids: list[str]
+
+
 @dataclass(frozen=True)
 class Halt:
     """A directory in which the points come and go at which this process is to stand still."""
 
     directory: Path
 
-    def pass_by(self, kind: str, step: str, point: str) -> None:
+    def pass_by(self, kind: str, step: str, point: str, job_ids: Iterable[str]) -> None:
         """Tell that work comes by, and stand still if somebody waits for it here."""
         name = f"{kind}:{step}:{point}"
         with (self.directory / PASSED).open("a") as passed:
-            passed.write(f"{time.monotonic():.6f} {name}\n")
+            passed.write(f"{time.monotonic():.6f} {os.getpid()} {name} {','.join(job_ids)}\n")
         try:
             if (self.directory / ARMED).read_text() != name:
                 return
@@ -104,13 +115,18 @@ class Halt:
         (self.directory / ARMED).unlink(missing_ok=True)
         self.release()
 
-    def passed(self) -> list[tuple[float, str]]:
-        """Every point that was passed, with the seconds of the monotonic clock."""
+    def passed(self) -> list[Passed]:
+        """Every point that was passed, in order."""
         try:
             lines = (self.directory / PASSED).read_text().splitlines()
         except FileNotFoundError:
             return []
-        return [(float(seconds), point) for seconds, _, point in (line.partition(" ") for line in lines)]
+        found = []
+        for line in lines:
+            seconds, pid, name, job_ids = line.split()
+            kind, step, point = name.split(":")
+            found.append(Passed(float(seconds), int(pid), kind, step, point, job_ids.split(",")))
+        return found
 
 
 def armed(environ: Mapping[str, str] = os.environ) -> Failpoint | None:

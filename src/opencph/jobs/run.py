@@ -352,7 +352,7 @@ class BatchRun:
 
     def _pass_by(self, step: Step, point: str) -> None:
         if self._worker.failpoint is not None:
-            self._worker.failpoint.pass_by(self._claim.kind, step.name, point)
+            self._worker.failpoint.pass_by(self._claim.kind, step.name, point, [job.job_id for job in self._claim.jobs])
 
 
 def _pauses() -> Iterator[float]:
