@@ -214,6 +214,7 @@ def tunnel(_: argparse.Namespace) -> list[Row]:
     rows = []
     with _server() as server, _phone_end(server.phone_ip), tempfile.TemporaryDirectory(dir="/tmp") as place:
         directory = Path(place)
+        server.mapped(PHONE_PORT)
         server.bandwidth(None)
         key = Path(server.credentials["private_key_file"])
         target = f"{server.phone_ip}:{PHONE_PORT}"
@@ -312,6 +313,7 @@ def idle(_: argparse.Namespace) -> list[Row]:
         return held
 
     with _server() as server, _phone_end(server.phone_ip):
+        server.mapped(PHONE_PORT)
         before = int(psutil.Process(server.gateway_pid).memory_full_info().pss)
         held = asyncio.run(hold(server))
     return [

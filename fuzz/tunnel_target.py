@@ -10,6 +10,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -23,6 +24,7 @@ from opencph.gateway.listeners import Listeners
 from opencph.gateway.phone_share import PhoneShares
 from opencph.gateway.ssh_packets import shared_arena
 from opencph.gateway.tunnels import Tunnels
+from opencph.runtimes.builtin import BuiltinRuntime
 from opencph.store.database import open_database
 from opencph.store.migrate import migrate
 
@@ -102,7 +104,8 @@ class _Tunnel:
         self.directory = tempfile.TemporaryDirectory(prefix="ocph-")
         url = f"sqlite:///{self.directory.name}/opencph.db"
         migrate(url)
-        self.tunnels = Tunnels(Listeners(), Limits(), PhoneShares(), open_database(url), SSH_PORT)
+        runtime = BuiltinRuntime(Path(self.directory.name), boots_at_once=1)  # has no phones: their other ports are closed
+        self.tunnels = Tunnels(Listeners(), Limits(), PhoneShares(), open_database(url), SSH_PORT, lambda: runtime)
         self.tunnels.apply([route])
 
     async def connect(self, cipher: str) -> asyncssh.SSHClientConnection:

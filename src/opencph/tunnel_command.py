@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import bindparam, or_, select
 
@@ -15,6 +15,9 @@ from opencph.gateway.host_keys import host_key
 from opencph.settings import Settings
 from opencph.store import tables
 from opencph.store.database import Database, Query, StoreError, open_database
+
+if TYPE_CHECKING:
+    import asyncssh
 
 LOCAL = "127.0.0.1"
 ADB_PORT = 5555
@@ -126,6 +129,13 @@ def tunnel(settings: Settings, phone: str, port: int, key: Path | None) -> int:
 async def _keep(settings: Settings, way: Plan, port: int, key_of_gateway: bytes) -> int:
     import asyncssh
 
+    lost = asyncio.get_running_loop().create_future()
+
+    class Client(asyncssh.SSHClient):
+        def connection_lost(self, exc: Exception | None) -> None:
+            if not lost.done():
+                lost.set_result(str(exc) if exc is not None else "its log says why")
+
     public = asyncssh.import_private_key(key_of_gateway).export_public_key().decode()
     known = asyncssh.import_known_hosts(f"[{way.public_ip}]:{settings.ssh_port} {public}")
     stop = asyncio.Event()
@@ -140,8 +150,10 @@ async def _keep(settings: Settings, way: Plan, port: int, key_of_gateway: bytes)
             client_keys=[str(way.key)],
             known_hosts=known,
             config=None,
+            client_factory=Client,
             keepalive_interval=KEEPALIVE_SECONDS,
         )
+        await _try_phone(connection, way)
         listener = await connection.forward_local_port(LOCAL, port, way.phone_ip, ADB_PORT)
     except asyncssh.PermissionDenied as error:
         raise TunnelError(f"the gateway at {where} refuses the key {way.key}: give the server's with --key FILE") from error
@@ -161,13 +173,24 @@ async def _keep(settings: Settings, way: Plan, port: int, key_of_gateway: bytes)
     )
     print(f"adb connect {LOCAL}:{local}")
     print(f"phone {way.phone_name} of server {way.server_name}; Ctrl-C ends the tunnel. The same by hand: {by_hand}", flush=True)
-    ended = asyncio.ensure_future(connection.wait_closed())
     stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
-    lost = not stop.is_set()
+    await asyncio.wait([lost, stopped], return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        stopped.cancel()
+        raise TunnelError(f"the tunnel has ended: {lost.result()}")
     connection.close()
-    await ended
-    stopped.cancel()
-    if lost:
-        raise TunnelError("the gateway has closed the tunnel: its log says why")
+    await connection.wait_closed()
     return 0
+
+
+async def _try_phone(connection: asyncssh.SSHClientConnection, way: Plan) -> None:
+    """See that the forward leads somewhere before anybody is told to use it. Raises TunnelError with the gateway's reason."""
+    import asyncssh
+
+    try:
+        _reader, writer = await connection.open_connection(way.phone_ip, ADB_PORT)
+    except asyncssh.ChannelOpenError as error:
+        raise TunnelError(
+            f"phone {way.phone_name} of server {way.server_name} cannot be reached: {error.reason}; see that it runs"
+        ) from error
+    writer.close()

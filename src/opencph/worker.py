@@ -43,7 +43,8 @@ from opencph.log import trouble as log_file_trouble
 from opencph.metrics.exchange import answering
 from opencph.metrics.families import JOB_LANES_BUSY
 from opencph.runtimes import Runtime, RuntimeFaultError
-from opencph.settings import Settings, SettingsError
+from opencph.runtimes.choice import make_runtime
+from opencph.settings import Settings
 from opencph.store import processes
 from opencph.store.database import StoreError
 
@@ -70,15 +71,6 @@ def run_worker(settings: Settings, ready: Callable[[], None]) -> None:
             runner.run(_run(fleet, ready))
     finally:
         fleet.close()
-
-
-def make_runtime(settings: Settings) -> Runtime:
-    """The runtime that the settings name. Raises SettingsError when there is none of that name."""
-    if settings.runtime == "builtin":
-        from opencph.runtimes.builtin import BuiltinRuntime
-
-        return BuiltinRuntime(settings.data, boots_at_once=settings.boots_at_once, phone_network=settings.phone_network)
-    raise SettingsError(f"runtime {settings.runtime!r} is not known; use builtin")
 
 
 def kinds(fleet: Fleet, runtime: Runtime) -> dict[str, JobKind]:

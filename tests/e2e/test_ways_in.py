@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import struct
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from functools import partial
@@ -19,6 +19,8 @@ from huaweicloudsdkcph import v1 as cph
 
 from api.vendor_clients import client_of
 from e2e.running import Eventually, StartUp, free_port
+from handset.one_phone import need_sandbox
+from opencph.adb import client as adb_client
 from opencph.testing import RunningCph, purchase
 
 SECONDS = 30.0
@@ -93,19 +95,11 @@ def test_a_new_size_of_a_shared_bandwidth_holds_at_once_on_a_connection_that_is_
     server_id, phone = user.buy(band_width={"band_width_share_type": 1, "band_width_id": shared})
     phone_ip = str(phone.access_infos[0].phone_ip)
     local = free_port()
-    source = [
-        sys.executable,
-        "-c",
-        "import socket, sys\nl = socket.create_server((sys.argv[1], 31234))\nprint('up', flush=True)\n"
-        "c = l.accept()[0]\nwhile True: c.sendall(bytes(65536))",
-        phone_ip,
-    ]
-    process = subprocess.Popen(source, stdout=subprocess.PIPE)
+    _serve(phone_ip, 31234, "cat /dev/zero")
     key = Path(user.known["private_key_file"])
     forward = ("-L", f"127.0.0.1:{local}:{phone_ip}:31234")
     tunnel = subprocess.Popen(user.ssh(server_id, key, "-N", *forward), stdin=subprocess.DEVNULL)
     try:
-        assert process.stdout is not None and process.stdout.readline() == b"up\n"
         user.eventually(lambda: _listens(psutil.Process(tunnel.pid), ("127.0.0.1", local)), "the tunnel")
         with socket.create_connection(("127.0.0.1", local), 10) as sock:
             sock.settimeout(SECONDS)
@@ -118,9 +112,93 @@ def test_a_new_size_of_a_shared_bandwidth_holds_at_once_on_a_connection_that_is_
             user.client.update_bandwidth(cph.UpdateBandwidthRequest(band_width_id=shared, body=body))
             user.eventually(lambda: _rate(sock, 0.5) < 5 * 125_000 * 1.5, "the same connection is slower")
     finally:
-        for each in (process, tunnel):
-            each.kill()
-            each.communicate()
+        tunnel.kill()
+        tunnel.communicate()
+
+
+def _serve(phone_ip: str, port: int, program: str) -> None:
+    """Have a program listen in the phone, and wait until it does; its number is in /data/local/tmp/listener."""
+    begin = f"nohup nc -L -p {port} {program} > /dev/null 2>&1 & echo $! > /data/local/tmp/listener"
+    _shell(phone_ip, f"{begin}; until grep -q :{port:04X} /proc/net/tcp*; do sleep 0.05; done")
+
+
+def _shell(phone_ip: str, line: str) -> None:
+    async def run() -> None:
+        async with await adb_client.connect(phone_ip, 5555) as adb, asyncio.timeout(SECONDS):
+            done = await adb.shell(line)
+        assert done.code == 0, done
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ports", [[{"name": "web", "listen_port": 12000, "internet_accessible": "true"}], []])
+def test_a_tunnel_reaches_what_listens_in_a_phone_on_any_port_and_is_refused_where_nothing_does(
+    user: User, ports: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    need_sandbox()
+    server_id, phone = user.buy(ports=ports)
+    phone_ip = str(phone.access_infos[0].phone_ip)
+    _serve(phone_ip, 13000, "sh -c 'echo begun; cat /dev/zero'")
+    here, nothing = free_port(), free_port()
+    forwards = ("-L", f"127.0.0.1:{here}:{phone_ip}:13000", "-L", f"127.0.0.1:{nothing}:{phone_ip}:13001")
+    said = tmp_path / "ssh.log"
+    with said.open("wb") as log:
+        tunnel = subprocess.Popen(
+            user.ssh(server_id, Path(user.known["private_key_file"]), "-N", *forwards), stdin=subprocess.DEVNULL, stderr=log
+        )
+    try:
+        user.eventually(lambda: _listens(psutil.Process(tunnel.pid), ("127.0.0.1", nothing)), "the tunnel")
+        with socket.create_connection(("127.0.0.1", here), SECONDS) as sock:
+            assert sock.makefile("rb").readline() == b"begun\n"
+            assert sum(len(sock.recv(1 << 16)) for _ in range(200)) > 200_000
+        with pytest.raises(ConnectionRefusedError):  # the port is on no address
+            socket.create_connection((phone_ip, 13000), SECONDS)
+        assert not _says_something(("127.0.0.1", nothing))
+        _shell(phone_ip, "kill $(cat /data/local/tmp/listener); until ! grep -q ':32C8 .* 0A ' /proc/net/tcp*; do sleep 0.05; done")
+        assert not _says_something(("127.0.0.1", here))
+        user.eventually(lambda: said.read_text().count("Connection refused") == 2, "ssh has heard why")
+        _serve(phone_ip, 13000, "sh -c 'echo begun; cat /dev/zero'")
+        with socket.create_connection(("127.0.0.1", here), SECONDS) as sock:
+            assert sock.makefile("rb").readline() == b"begun\n"
+            user.finish(user.client.stop_cloud_phone(cph.StopCloudPhoneRequest(body={"phone_ids": [phone.phone_id]})).jobs)
+            sock.settimeout(SECONDS)
+            with suppress(ConnectionError):
+                while sock.recv(1 << 16):
+                    pass
+        assert not _says_something(("127.0.0.1", here))
+        log_text = (user.running.data / "logs" / "opencph.log").read_text()
+        assert "forward cut" in log_text and log_text.count("forward failed") >= 3
+    finally:
+        tunnel.kill()
+        tunnel.communicate()
+
+
+def _says_something(place: tuple[str, int]) -> bool:
+    with socket.create_connection(place, SECONDS) as sock, suppress(ConnectionError):
+        return bool(sock.recv(1))
+    return False
+
+
+def test_a_server_bought_without_eip_gets_one_by_its_port_and_its_phones_are_reached(user: User) -> None:
+    from huaweicloudsdkeip import v2 as eip
+    from huaweicloudsdkvpc import v2 as vpc
+
+    server_id, phone = user.buy(public_ip={"count": 0}, band_width=None)
+    assert user.public_ip(server_id) == ""
+    (port,) = client_of(user.running, vpc.VpcClient).list_ports(vpc.ListPortsRequest(device_id=server_id)).ports
+    body = eip.CreatePublicipRequestBody(
+        bandwidth=eip.CreatePublicipBandwidthOption(share_type="PER", name="own", size=10),
+        publicip=eip.CreatePublicipOption(type="5_bgp"),
+    )
+    neighbour = client_of(user.running, eip.EipClient)
+    made = neighbour.create_publicip(eip.CreatePublicipRequest(body)).publicip
+    bound = eip.UpdatePublicipsRequestBody(eip.UpdatePublicipOption(port_id=port.id))
+    assert neighbour.update_publicip(eip.UpdatePublicipRequest(made.id, bound)).publicip.status == "ACTIVE"
+    phone = user.client.show_cloud_phone_detail(cph.ShowCloudPhoneDetailRequest(phone_id=phone.phone_id))
+    (adb,) = [info for info in phone.access_infos if info.type == "adb"]
+    assert (adb.public_ip, user.public_ip(server_id)) == (made.public_ip_address, made.public_ip_address)
+    user.eventually(lambda: _greets((adb.public_ip, adb.access_port)), "adb at the new EIP")
 
 
 def _rate(sock: socket.socket, seconds: float) -> float:

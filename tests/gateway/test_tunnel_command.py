@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from gateway.gateway_world import SECONDS, Client, Gateway, Network, TcpPhones, add
+from gateway.gateway_world import SECONDS, START_SECONDS, Client, Gateway, Network, TcpPhones, add
 from gateway.ssh_client import make_key
 from opencph.store import tables
 from opencph.store.database import Query, scalar
@@ -122,6 +122,46 @@ def test_what_stands_in_the_way_is_said_in_one_sentence(network: Network, gatewa
         assert (process.returncode, out) == (1, b"")
         assert sentence in said.decode()
         assert said.count(b"\n") == 1, said
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_phone_that_is_not_there_is_said_before_anybody_is_told_to_connect(
+    network: Network, gateway: Start, tmp_path: Path
+) -> None:
+    network.keypair("mine", make_key(tmp_path / "mine.pem"))
+    phone = network.ip()
+    server_id = network.server(phone_ip_first=phone, server_ip=network.ip(), eip_id=network.eip(network.ip()), keypair_name="mine")
+    _phone(network, server_id, phone, "asleep")
+    gateway()
+    process = _run(network, tmp_path, "asleep")
+    out, said = process.communicate(timeout=START_SECONDS)
+    assert (process.returncode, out) == (1, b"")
+    assert b"phone asleep of server" in said and b"cannot be reached: " in said and b"111" in said, said
+    assert said.count(b"\n") == 1, said
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("why", ["this address does not lead to the server any more", "the gateway is stopping"])
+def test_the_reason_of_the_gateway_for_ending_a_tunnel_is_told(
+    network: Network, gateway: Start, phones: TcpPhones, tmp_path: Path, why: str
+) -> None:
+    network.keypair("mine", make_key(tmp_path / "mine.pem"))
+    phone, public = network.ip(), network.ip()
+    server_id = network.server(phone_ip_first=phone, server_ip=network.ip(), eip_id=network.eip(public), keypair_name="mine")
+    _phone(network, server_id, phone, "the-phone")
+    phones.listen(phone, 5555)
+    running = gateway()
+    process = _run(network, tmp_path, "the-phone")
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+    assert readable and process.stdout.readline().startswith(b"adb connect")
+    if why == "the gateway is stopping":
+        running.end()
+    else:
+        network.unbind(public)
+    _out, said = process.communicate(timeout=START_SECONDS)
+    assert process.returncode == 1
+    assert said.decode() == f"opencph tunnel: the tunnel has ended: {why}\n"
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

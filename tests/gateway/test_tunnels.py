@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -58,15 +59,15 @@ def ssh(network: Network, server: Server, tmp_path: Path, key: Path) -> Iterator
     one.end()
 
 
-def test_a_tunnel_reaches_every_port_of_the_phones_and_the_access_ports(
+def test_a_tunnel_reaches_adb_the_declared_ports_and_the_access_ports(
     server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones
 ) -> None:
-    for ip, port in ((server.phone, 5555), (server.second, 31234), (server.second, 20000)):
+    for ip, port in ((server.phone, 5555), (server.phone, 20000), (server.second, 20000)):
         phones.listen(ip, port)
     gateway()
-    local = ssh.tunnel(f"{server.phone}:5555", f"{server.second}:31234", f"{server.vip}:10003", f"{server.vip}:10000")
+    local = ssh.tunnel(f"{server.phone}:5555", f"{server.phone}:20000", f"{server.vip}:10003", f"{server.vip}:10000")
     for port, greeting in zip(
-        local, (f"{server.phone}:5555", f"{server.second}:31234", f"{server.second}:20000", f"{server.phone}:5555"), strict=True
+        local, (f"{server.phone}:5555", f"{server.phone}:20000", f"{server.second}:20000", f"{server.phone}:5555"), strict=True
     ):
         client = Client(ssh.local, port)
         assert client.line() == greeting
@@ -75,6 +76,20 @@ def test_a_tunnel_reaches_every_port_of_the_phones_and_the_access_ports(
         assert client.line() == "bye"
         assert client.line() == ""
     assert "Authorized users only. All activities may be monitored and reported." in ssh.said()
+
+
+@once
+def test_a_program_of_the_machine_at_the_address_of_a_phone_is_no_program_in_the_phone(
+    server: Server, ssh: Ssh, gateway: Start, phones: TcpPhones
+) -> None:
+    """A service of the machine that listens on all addresses (its own sshd, a database) listens on those of phones too."""
+    phones.listen(server.phone, 31234)
+    phones.listen("0.0.0.0", (everywhere := 40000 + random.randrange(9000)))
+    running = gateway()
+    for local in ssh.tunnel(f"{server.phone}:31234", f"{server.phone}:{everywhere}"):
+        assert Client(ssh.local, local).line() == ""
+    wait_until(lambda: running.log.read_text().count('"forward failed"') >= 2, "both refusals in the log")
+    assert "Connection refused" in ssh.said()
 
 
 @once

@@ -144,6 +144,9 @@ class MemoryRuntime:
         for spec, phone in zip(phones, self._phones(generation_id, [spec.phone_id for spec in phones]), strict=True):
             phone.spec = spec
 
+    async def connect(self, generation_id: str, ip: str, port: int) -> socket.socket:
+        raise ConnectionRefusedError(f"nothing listens on port {port} of {ip}")
+
     async def power_off(self, generation_id: str) -> None:
         await self._enter("power_off")
         if generation_id in self.generations:

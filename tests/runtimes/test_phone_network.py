@@ -11,8 +11,8 @@ import pytest
 from handset.one_phone import need_sandbox
 from opencph.adb import client
 from opencph.handset.sandbox import outgoing
+from opencph.runtimes.choice import make_runtime
 from opencph.settings import Settings
-from opencph.worker import make_runtime
 from runtimes.phones import generation, ids
 
 

@@ -25,6 +25,7 @@ from opencph.gateway.relay import Relays
 from opencph.gateway.tunnels import Tunnels
 from opencph.metrics.exchange import answering
 from opencph.metrics.families import ADDRESSES_MISSING, CONNECTIONS_OPEN, MAPPINGS_OPEN
+from opencph.runtimes.choice import make_runtime
 from opencph.settings import Settings
 from opencph.store import processes, revisions
 from opencph.store.database import Database, StoreError, open_database
@@ -124,7 +125,7 @@ async def _serve_alone(
     limits = Limits()
     shares = PhoneShares()
     serving = Mappings(listeners, relays, limits, shares)
-    tunnels = Tunnels(listeners, limits, shares, database, settings.ssh_port)
+    tunnels = Tunnels(listeners, limits, shares, database, settings.ssh_port, lambda: make_runtime(settings))
 
     MAPPINGS_OPEN.read_from(lambda: {(): len(serving)})
     ADDRESSES_MISSING.read_from(lambda: {(): len(listeners.missing)})

@@ -26,6 +26,7 @@ from opencph.gateway.ssh_lane import Lane, LaneConnection
 from opencph.gateway.ssh_packets import DATA_BYTES
 from opencph.gateway.telling import Sparing
 from opencph.metrics.families import LOGINS_REFUSED
+from opencph.runtimes import Runtime, RuntimeFaultError
 from opencph.sockets import address_text, do_not_pace
 
 if TYPE_CHECKING:
@@ -64,11 +65,12 @@ class SshServer:
         entrance: Callable[[str], Entrance | None],
         limit: Callable[[str], Limit],
         shares: PhoneShares,
+        runtime: Runtime,
         connections: dict[Connection, str],
         farewells: Farewells,
     ) -> None:
         self._entrance, self._limit, self._shares = entrance, limit, shares
-        self._connections, self._farewells = connections, farewells
+        self._runtime, self._connections, self._farewells = runtime, connections, farewells
         self._guard, self._sparing = Guard(), Sparing()
         self._options = asyncssh.SSHServerConnectionOptions(
             server_factory=asyncssh.SSHServer,  # `serve` gives each connection an owner of its own
@@ -97,7 +99,7 @@ class SshServer:
         `ip` is the EIP it came in on; `logged_in` is called when it is in.
         """
         bind_contextvars(connection_id=secrets.token_hex(8))  # for all that is logged about this client
-        owner = Connection(ip, self._entrance, self._limit(ip), self._shares, self._guard, self._sparing, logged_in)
+        owner = Connection(ip, self._entrance, self._limit(ip), self._shares, self._runtime, self._guard, self._sparing, logged_in)
         connection = LaneConnection(asyncio.get_running_loop(), self._options)
         connection._protocol_factory = lambda: owner
         self._connections[owner] = ip
@@ -125,6 +127,7 @@ class Connection(asyncssh.SSHServer):
         entrance: Callable[[str], Entrance | None],
         limit: Limit,
         shares: PhoneShares,
+        runtime: Runtime,
         guard: Guard,
         sparing: Sparing,
         logged_in: Callable[[], None],
@@ -132,7 +135,7 @@ class Connection(asyncssh.SSHServer):
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ip = ip
         self._entrance, self._limit, self._guard, self._logged_in = entrance, limit, guard, logged_in
-        self._shares, self._sparing = shares, sparing
+        self._shares, self._runtime, self._sparing = shares, runtime, sparing
         self._cause: str | None = None  # why we ended it
         self._unproven = ""  # why it is not in, once it has named a user
         self._user = ""
@@ -146,7 +149,7 @@ class Connection(asyncssh.SSHServer):
         found = entrance(ip)
         self.identity = found.identity if found is not None else None
 
-    def cut(self, reason: str, code: int = asyncssh.DISC_BY_APPLICATION) -> None:
+    def cut(self, reason: str, code: int = asyncssh.DISC_SERVICE_NOT_AVAILABLE) -> None:
         """End the connection and its forwards, and say why."""
         if self._connection is not None:
             self._cause = reason
@@ -240,7 +243,7 @@ class Connection(asyncssh.SSHServer):
     ) -> tuple[asyncssh.SSHTCPChannel[bytes], asyncssh.SSHTCPSession[bytes]]:
         entrance, asked = self._entrance(self._ip), (dest_host, dest_port)
         target = entrance.target(*asked) if entrance is not None else None
-        if target is None:
+        if entrance is None or target is None:
             self._tell("forward refused", address_text(asked), "not a phone or an access address of this server")
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED,
@@ -260,21 +263,27 @@ class Connection(asyncssh.SSHServer):
         channel = self._connection.create_tcp_channel(window=window_bytes(self._limit, forwards), max_pktsize=DATA_BYTES)
         self._forwards += 1
         give_back = self._shares.take(self._peer, target)
+        inside = None if entrance.carries(target) else entrance.route.generation_id
 
         def over() -> None:
             self._forwards -= 1
             give_back()
 
         # asyncssh takes an awaitable here as well; its annotation does not say so
-        return channel, cast("asyncssh.SSHTCPSession[bytes]", self._forward(self._connection, asked, target, over))
+        return channel, cast("asyncssh.SSHTCPSession[bytes]", self._forward(self._connection, asked, target, inside, over))
 
     async def _forward(
-        self, connection: LaneConnection, asked: Address, target: Address, over: Callable[[], None]
+        self, connection: LaneConnection, asked: Address, target: Address, inside: str | None, over: Callable[[], None]
     ) -> asyncssh.SSHTCPSession[bytes]:
-        """Connect to the phone; `over` is called once, when the forward has ended or never began."""
+        """Connect to the phone; `over` is called once, when the forward has ended or never began.
+
+        `inside`: the generation whose runtime makes the connection, for a port that the phone's address does not carry.
+        """
         try:
-            sock = await _connect(target)
-        except (OSError, TimeoutError) as error:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                sock = await (_connect(target) if inside is None else self._runtime.connect(inside, *target))
+            _tune(sock, target)
+        except (OSError, TimeoutError, RuntimeFaultError) as error:
             over()
             self._tell("forward failed", address_text(asked), str(error) or "the phone does not answer")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error) or "the phone does not answer") from error
@@ -323,15 +332,17 @@ class Connection(asyncssh.SSHServer):
             _logger.info(event, **who, asked=asked, cause=cause, **more)
 
 
+def _tune(sock: socket.socket, target: Address) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    do_not_pace(sock, target[0])
+
+
 async def _connect(target: Address) -> socket.socket:
-    """Connect to a phone within CONNECT_SECONDS. Raises OSError, TimeoutError."""
+    """Connect to a port that the phone's address carries. Raises OSError."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        do_not_pace(sock, target[0])
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await asyncio.get_running_loop().sock_connect(sock, target)
+        await asyncio.get_running_loop().sock_connect(sock, target)
     except BaseException:
         with suppress(OSError):
             sock.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -24,6 +24,7 @@ from opencph.gateway.ssh_admission import Door, Doors, GoneError, Guest, TurnedA
 from opencph.gateway.ssh_farewell import VERSION_LINE, Farewells, disconnect_packet
 from opencph.gateway.telling import Sparing
 from opencph.metrics.families import LOGINS_REFUSED
+from opencph.runtimes import ADB_PORT, Runtime
 from opencph.store.database import Database, StoreError
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Entrance:
         """What must stay the same for a connection to stay: the server and its project. A new key is for new connections."""
         return self.route.server_id, self.route.project_id
 
+    def carries(self, target: Address) -> bool:
+        """Whether the phone's own address carries this port: ADB and the declared ones. The others are the runtime's to reach."""
+        return target[1] == ADB_PORT or any(port.listen_port == target[1] for port in self.route.ports)
+
     def target(self, ip: str, port: int) -> Address | None:
         """Where a forward to `ip:port` ends: any port of a phone of this server, or what an own address maps it to."""
         try:
@@ -60,11 +65,21 @@ class Entrance:
 class Tunnels:
     """The SSH service on every EIP that is bound to a server with a key pair."""
 
-    def __init__(self, listeners: Listeners, limits: Limits, shares: PhoneShares, database: Database, port: int) -> None:
+    def __init__(
+        self,
+        listeners: Listeners,
+        limits: Limits,
+        shares: PhoneShares,
+        database: Database,
+        port: int,
+        runtime: Callable[[], Runtime],
+    ) -> None:
+        """`runtime` makes what reaches into phones; called once, in a thread, when the first client comes."""
         self._listeners = listeners
         self._limits, self._shares = limits, shares
         self._database = database
         self._port = port
+        self._make_runtime = runtime
         self._entrances: dict[str, Entrance] = {}  # by EIP
         self._server: SshServer | None = None
         self._starting = asyncio.Lock()
@@ -168,4 +183,5 @@ class Tunnels:
         from opencph.gateway.ssh_server import SshServer
 
         host = host_key(self._database)
-        return SshServer(host, self.entrance, self._limits.of, self._shares, self._connections, self._farewells)
+        runtime = self._make_runtime()
+        return SshServer(host, self.entrance, self._limits.of, self._shares, runtime, self._connections, self._farewells)

@@ -2,6 +2,7 @@
 
 Both listen on unix sockets of mode 0600 in one directory and accept only their own user (and root). A message is four bytes of
 length, little-endian, and MessagePack; one connection carries one request and its reply.
+With the reply to `Connect` comes a descriptor.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ HOST_FILE = "host.json"
 HOST_LOCK = "host.lock"
 MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
 SOCKET_PATH_LIMIT_BYTES = 107
+_READ_BYTES = 4096
 
 _LENGTH = struct.Struct("<I")
 _CREDENTIALS = struct.Struct("3i")
@@ -76,6 +78,13 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     phones: tuple[PhoneConfig, ...]
 
 
+class Connect(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A connection to what listens on a port in the phone of this address: a TCP socket that comes with the reply (SCM_RIGHTS)."""
+
+    ip: str
+    port: int
+
+
 class Inventory(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Say what you carry."""
 
@@ -89,6 +98,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     error: str = ""  # nothing was done, and why
     taken: bool = False  # ... because another host has the home
+    errno: int = 0  # why there is no connection, as connect() would say it
     failures: dict[str, str] = {}  # by phone_id
     booted: dict[str, float] = {}  # by phone_id, the seconds it took; those that ran already are not in it
     generation_id: str = ""
@@ -96,7 +106,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     phones: dict[str, str] = {}  # by phone_id, the state
 
 
-Request = Fork | Start | Stop | Reset | Update | Inventory | Quit
+Request = Fork | Start | Stop | Reset | Update | Connect | Inventory | Quit
 
 
 def _encode_path(value: object) -> str:
@@ -264,3 +274,46 @@ async def call(connection: socket.socket, request: Request, seconds: float) -> R
             return _decode(_reply_decoder, await read_body(reader))  # type: ignore[no-any-return]
     finally:
         writer.close()
+
+
+def hand_over(connection: socket.socket, reply: Reply, given: socket.socket) -> None:
+    """Answer with a descriptor: the first and only thing that is written to `connection`. Raises OSError.
+
+    A reply of this kind is smaller than what any socket takes at once.
+    """
+    socket.send_fds(connection, [frame(reply)], [given.fileno()])
+
+
+async def call_for_socket(connection: socket.socket, request: Connect, seconds: float) -> tuple[Reply, socket.socket | None]:
+    """As `call`, for a reply with a descriptor: streams would lose it. The socket is not blocking; None came without one."""
+    received, given = bytearray(), None
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.get_running_loop().sock_sendall(connection, frame(request))
+            while (body := take_body(received)) is None:
+                await _readable(connection)
+                data, descriptors, _flags, _address = socket.recv_fds(connection, _READ_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+                if descriptors:
+                    given = socket.socket(fileno=descriptors[0])
+                    given.setblocking(False)
+                if not data:
+                    raise ControlError("the connection ended in the middle of a message")
+                received += data
+        return _decode(_reply_decoder, body), given
+    except BaseException:
+        if given is not None:
+            given.close()
+        raise
+    finally:
+        connection.close()
+
+
+async def _readable(connection: socket.socket) -> None:
+    """Wait until there is something to read, or the other side has ended."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(connection.fileno(), lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection.fileno())

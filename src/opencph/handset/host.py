@@ -7,6 +7,7 @@ It outlives whoever ordered it. It ends on `Quit`, on SIGTERM, and when its home
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -26,6 +27,8 @@ from opencph.handset.config import HandsetError, PhoneConfig
 from opencph.handset.phone import Phone
 
 STOP_SECONDS = 5.0
+#: A program in a phone that takes no connection for so long does not answer.
+CONNECT_SECONDS = 10.0
 PHONES = "phones"
 #: Failures of one request that are logged one by one.
 TOLD_MAX = 20
@@ -150,6 +153,22 @@ class Host:
                 return control.Reply()
         return control.Reply(error=f"a host cannot {type(request).__name__}")
 
+    async def _hand_over(self, request: control.Connect, asker: socket.socket) -> control.Reply | None:
+        """Send a connection into a phone to who asked. The reply to send instead when there is none."""
+        phone = next((phone for phone in self.phones.values() if phone.booted.ip == request.ip), None)
+        try:
+            if phone is None:
+                raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+            async with asyncio.timeout(CONNECT_SECONDS):
+                given = await phone.connect(request.port)
+            with given:
+                control.hand_over(asker, control.Reply(), given)
+        except TimeoutError:
+            return control.Reply(errno=errno.ETIMEDOUT)
+        except OSError as error:
+            return control.Reply(errno=error.errno or errno.ECONNREFUSED)
+        return None
+
     def _directories(self) -> set[str]:
         try:
             return set(os.listdir(self.home / PHONES))  # noqa: PTH208 - every few seconds, in every host
@@ -196,7 +215,13 @@ class Host:
                 return
             request = control.decode_request(await control.read_body(reader))
             log_lines.carry({"generation_id": self.generation_id, **getattr(request, "trace", {})})
-            reply = await self.obey(request)
+            if isinstance(request, control.Connect):
+                with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as asker:
+                    reply = await self._hand_over(request, asker)
+                if reply is None:
+                    return
+            else:
+                reply = await self.obey(request)
             if isinstance(request, control.Start | control.Stop | control.Reset):
                 done, failed = len(request.phone_ids) - len(reply.failures), reply.failures
                 _logger.info("%s: %d phones done, %d failed", type(request).__name__.lower(), done, len(failed))

@@ -46,6 +46,30 @@ def bind(address: str, port: int) -> socket.socket:
     return sock
 
 
+async def connected_pair(address: str) -> tuple[socket.socket, socket.socket]:
+    """Both ends of a TCP connection of an address with itself, which nobody else can be: unlike other pairs it passes resets on.
+
+    Raises HandsetError, OSError.
+    """
+    loop = asyncio.get_running_loop()
+    with bind(address, 0) as listener:
+        one = socket.socket(listener.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            do_not_pace(one, address)
+            one.bind((address, 0))
+            await loop.sock_connect(one, listener.getsockname())
+            while True:
+                other, peer = await loop.sock_accept(listener)
+                if peer == one.getsockname():
+                    other.setblocking(False)
+                    return one, other
+                other.close()  # somebody of this machine who tried all ports
+        except BaseException:
+            one.close()
+            raise
+
+
 class Listener:
     """Accepts connections on a bound socket until closed."""
 

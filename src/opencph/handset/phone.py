@@ -21,6 +21,7 @@ from opencph.handset.daemon import Daemon
 from opencph.handset.disk import Disk
 from opencph.handset.files import Files
 from opencph.handset.forward import Relay
+from opencph.handset.forward import connect as connect_inside
 from opencph.handset.owner import owner_of
 from opencph.handset.properties import Properties
 from opencph.handset.sandbox import Sandbox
@@ -370,15 +371,29 @@ class Phone:
 
     async def _serve_port(self, connection: socket.socket, port: int) -> None:
         """Connect to what listens on the same port inside the phone; without it the caller is refused, as a phone would."""
-        sandbox = self.sandbox
-        inner: socket.socket | None = None
         try:
-            if sandbox is not None:
-                inner = await sandbox.connect(f"tcp:{port}")
+            inner = await connect_inside(self, f"tcp:{port}")
         except OSError:
-            inner = None
-        if inner is None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             connection.close()
             return
         await Relay(connection, inner).run()
+
+    async def connect(self, port: int) -> socket.socket:
+        """A connection to what listens on `port` inside, though the phone's address does not carry that port.
+
+        It lives and ends as one that came in by a declared port. Raises OSError as connect() would.
+        """
+        daemon = self.daemon
+        inner = await connect_inside(self, f"tcp:{port}")
+        try:
+            theirs, ours = await listeners.connected_pair(self.booted.ip)
+        except BaseException:
+            inner.close()
+            raise
+        if daemon is None or self.daemon is not daemon:  # it was powered off meanwhile
+            for sock in (inner, theirs, ours):
+                sock.close()
+            raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        self.run(Relay(ours, inner).run())
+        return theirs

@@ -1,13 +1,15 @@
 """The port to whatever runs phones. A runtime knows nothing of HTTP, projects or the database.
 
 One file or folder per runtime: `builtin` (light phones, this machine), later `docker` and `kubernetes`. A runtime only makes,
-starts, stops, resets, resizes and removes phones; everything else goes through ADB at `PhoneSpec.ip:5555`.
+starts, stops, resets, resizes and removes phones, and connects to ports that `PhoneSpec.ip` does not carry; everything else goes
+through ADB at `PhoneSpec.ip:5555`.
 
 Every method is idempotent: called again after a crash it finishes what is missing and changes nothing that is there.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
@@ -90,6 +92,13 @@ class Runtime(Protocol):
 
     async def update(self, generation_id: str, phones: Sequence[PhoneSpec]) -> None:
         """New properties, name, image or disk size. Acts at once where a phone can (name, size), else at its next boot."""
+        ...
+
+    async def connect(self, generation_id: str, ip: str, port: int) -> socket.socket:
+        """A connection to what listens on `port` inside the phone of this address, for ports that the address does not carry.
+
+        A TCP socket that does not block; it is reset when the phone stops. Raises OSError as connect() would.
+        """
         ...
 
     async def power_off(self, generation_id: str) -> None:

@@ -11,11 +11,14 @@ process, see the same phones, and a new one finds what an old one left.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -41,6 +44,9 @@ QUIT_SECONDS = 3.0
 DYING_SECONDS = 5.0  # from the first socket that a killed process loses to its last
 #: What is in the trash for so long is nobody's work any more: a backup that held it was killed.
 LEFT_SECONDS = 600.0
+#: Connections into one phone that are asked for at a time: all phones together stay below what a host's socket lets wait.
+CONNECTS_AT_ONCE = 16
+CONNECT_SECONDS = 12.0  # a host gives up before
 #: Generations that one inventory asks at a time.
 ASK_AT_ONCE = 64
 
@@ -69,6 +75,7 @@ class BuiltinRuntime:
         self._forks = asyncio.Semaphore(FORKS_AT_ONCE)
         self._turns: dict[str, asyncio.Lock] = {}  # one change of a home at a time
         self._swept = False
+        self._doors: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()  # by generation and phone
 
     async def warm(self) -> None:
         """Start the zygote before it is needed, so that the first server does not wait for it."""
@@ -123,6 +130,26 @@ class BuiltinRuntime:
             if connection is not None:
                 with suppress(_HostDiedError):  # the next one reads the file
                     await self._ask(connection, control.Update(phones=configs), ANSWER_SECONDS)
+
+    async def connect(self, generation_id: str, ip: str, port: int) -> socket.socket:
+        door = self._doors.setdefault((generation_id, ip), asyncio.Semaphore(CONNECTS_AT_ONCE))
+        async with door:
+            try:
+                connection = control.connect(self._socket(generation_id))
+            except FileNotFoundError as error:  # no host: nothing of it runs
+                raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)) from error
+            try:
+                request = control.Connect(ip=ip, port=port)
+                reply, found = await control.call_for_socket(connection, request, CONNECT_SECONDS)
+            except TimeoutError as error:  # it may come back; who looks after hosts replaces it
+                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from error
+            except control.ControlError as error:
+                raise OSError(errno.ECONNRESET, f"the host of the phone died: {error}") from error
+        if found is not None:
+            return found
+        if reply.errno:
+            raise OSError(reply.errno, os.strerror(reply.errno))
+        raise RuntimeFaultError(f"only declared ports can be reached until the server is restarted: {reply.error}")
 
     async def power_off(self, generation_id: str) -> None:
         async with self._turn(generation_id):
