@@ -15,6 +15,7 @@ from opencph import log
 from opencph.children import Ready, sentence
 from opencph.network_claim import claim
 from opencph.preparation import prepare_database, prepare_directories, write_credentials
+from opencph.service_manager import tell_ready
 from opencph.settings import Settings
 from opencph.sockets import listen
 
@@ -56,6 +57,7 @@ def run_alone(name: str, settings: Settings) -> int:
             if endpoint:
                 write_credentials(settings, endpoint)
             print(f"ready {endpoint or name}", flush=True)
+            tell_ready()
 
         run_part(name, settings, ready, **more)
         if network is not None:

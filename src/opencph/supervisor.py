@@ -35,6 +35,7 @@ from opencph.preparation import (
 )
 from opencph.pulse import LOOK_SECONDS, Watch, with_pulse
 from opencph.restart_command import write_outcome
+from opencph.service_manager import tell_ready
 from opencph.settings import Settings
 from opencph.sockets import ListenError, listen
 
@@ -369,6 +370,7 @@ def up(settings: Settings) -> int:
             supervisor.in_child("credentials", lambda: write_credentials(settings, endpoint))
         if not supervisor.stop_signals:
             _announce(settings, endpoint)
+            tell_ready()
         supervisor.watch()
         supervisor.stop()
     except (StartError, NetworkTakenError, ListenError, OSError) as error:
