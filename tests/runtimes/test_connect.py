@@ -13,7 +13,8 @@ import pytest
 from gateway.gateway_world import sockets
 from handset.one_phone import need_sandbox
 from opencph.adb import client
-from opencph.runtimes import GenerationSpec
+from opencph.handset import control, listeners
+from opencph.runtimes import GenerationSpec, RuntimeFaultError
 from opencph.runtimes.builtin import BuiltinRuntime
 from runtimes.phones import generation, host_pid, ids, is_running, until
 
@@ -140,5 +141,45 @@ def test_a_host_that_is_dead_or_gone_is_told_as_a_network_would(data: Path) -> N
         await until(lambda: not is_running(pid), "the host is dead")
         with pytest.raises(ConnectionError):
             await runtime.connect(spec.generation_id, spec.phones[0].ip, PORT)
+
+    asyncio.run(go())
+
+
+def test_a_host_of_a_version_without_this_request_says_what_to_do(data: Path) -> None:
+    async def go() -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await control.read_body(reader)
+            writer.write(control.frame(control.Reply(error="not understood: Invalid value 'Connect'")))
+            writer.close()
+
+        (data / "run").mkdir()
+        server = await asyncio.start_unix_server(refuse, sock=control.listen(data / "run" / control.host_socket("old")))
+        async with server:
+            with pytest.raises(RuntimeFaultError, match="only declared ports can be reached until the server is restarted"):
+                await runtime_of(data).connect("old", "127.0.0.1", PORT)
+
+    asyncio.run(go())
+
+
+def test_a_pair_of_sockets_is_never_with_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody of this machine who connects faster, in the moment in which there is a port, is sent away."""
+    strangers: list[socket.socket] = []
+    bind = listeners.bind
+
+    def slowly(address: str, port: int) -> socket.socket:
+        listener = bind(address, port)
+        strangers.append(socket.create_connection(listener.getsockname()))
+        return listener
+
+    monkeypatch.setattr(listeners, "bind", slowly)
+
+    async def go() -> None:
+        one, other = await asyncio.wait_for(listeners.connected_pair("127.0.0.1"), SECONDS)
+        with one, other, strangers[0] as stranger:
+            assert one.getpeername() == other.getsockname() and other.getpeername() == one.getsockname()
+            stranger.settimeout(SECONDS)
+            assert stranger.recv(1) == b""
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(other.getsockname(), SECONDS)
 
     asyncio.run(go())
