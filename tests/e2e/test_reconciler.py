@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from jobs_fleet.small_world import World, eventually
 from opencph.adb.client import AdbError, connect
@@ -259,6 +259,54 @@ def test_a_directory_that_somebody_put_there_is_set_aside_with_all_that_is_in_it
         (told,) = on.found("set_aside")
         assert "holiday-pictures" in told and str(place) in told
         assert on.statuses() == [2] * 3
+
+    play(handsets, act)
+
+
+def test_what_lies_among_the_phones_data_and_is_none_of_it_is_set_aside_and_kept(handsets: World) -> None:
+    async def act(on: Scene) -> None:
+        builtin, odd = on.data / "builtin", os.fsdecode(b"\xff\n" + b"x" * 250)
+        phone = on.home / "phones" / ("a" * 32)
+        strays = [phone, builtin / "my dir", builtin / odd]
+        for stray in strays:
+            stray.mkdir()
+            (stray / "one").write_text("kept")
+        for name in ("hello", "hello.txt"):
+            (builtin / name).write_text("kept")
+            strays.append(builtin / name)
+        stay = [builtin / name for name in ("lost+found", ".nfs0001")]
+        for one in stay:
+            one.mkdir()
+        await eventually(lambda: len(on.found("set_aside")) == len(strays), lambda: f"all are told: {on.state()}")
+        assert not any(os.path.lexists(stray) for stray in strays)
+        assert all(one.is_dir() for one in stay)
+        places = list((builtin / ".aside").iterdir())
+        assert [(place / "one" if place.is_dir() else place).read_text() for place in places] == ["kept"] * len(strays)
+        assert any(f"{phone} is nothing that was made here: it is in {builtin}/.aside/" in text for text in on.found("set_aside"))
+        assert await on.kept() == [one.phone_id.encode() for one in on.world.phones(on.server_id)]
+        assert {one.phone_id: on.boots_of(one.phone_id) for one in on.world.phones(on.server_id)} == on.boots
+        (builtin / ".aside").rename(builtin / ".before")
+        (builtin / ".aside").touch()
+        (builtin / "again.txt").touch()
+        await eventually(lambda: bool(on.found("contradiction")), lambda: f"what cannot be moved is told: {on.state()}")
+        assert "again.txt is nothing that was made here, and cannot be set aside: File exists" in on.found("contradiction")[0]
+        assert on.statuses() == [2] * 3
+
+    play(handsets, act)
+
+
+def test_a_phone_that_runs_though_its_row_says_stopped_is_stopped_and_keeps_its_data(handsets: World) -> None:
+    async def act(on: Scene) -> None:
+        first = on.world.phones(on.server_id)[0]
+        on.world.execute(command(update(tables.phones).where(tables.phones.c.phone_id == first.phone_id).values(status=8)))
+        await eventually(lambda: bool(on.found("contradiction")), lambda: f"it is told: {on.state()}")
+        await eventually(lambda: on.statuses() == [8, 2, 2], lambda: f"it is stopped: {on.state()}")
+        with pytest.raises(AdbError):
+            await connect(first.ip)
+        (start,) = on.world.restart(first.phone_id).jobs
+        await on.world.ended(start.job_id or "")
+        await on.back()
+        assert await on.kept() == [phone.phone_id.encode() for phone in on.world.phones(on.server_id)]
 
     play(handsets, act)
 

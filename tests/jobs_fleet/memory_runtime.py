@@ -14,6 +14,7 @@ from opencph.runtimes import (
     PhoneSpec,
     PhoneState,
     RuntimeFaultError,
+    Stray,
 )
 
 HELLO = message(CNXN, VERSION, 4096, b"device::")
@@ -166,6 +167,9 @@ class MemoryRuntime:
             phone.off()
         self.aside.append(generation_id)
         return f"aside/{generation_id}"
+
+    async def set_strays_aside(self) -> Sequence[Stray]:
+        return []
 
     async def inventory(self) -> Sequence[GenerationInventory]:
         await self._enter("inventory")

@@ -188,16 +188,20 @@ class Reconciler:
         self.runtime = runtime
         #: (generation_id, what is tried): (not before, pause), in loop seconds
         self._retries: dict[tuple[str, str], tuple[float, float]] = {}
-        self._checked = float("-inf")  # when the rows were looked through last, in loop seconds
+        self._checked = float("-inf")  # when the rows and the strays were looked at last, in loop seconds
         self._not_whole: set[str] = set()  # servers that lack rows
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile until `stop`. A database or a runtime that fails is logged and asked again."""
         while not stop.is_set():
             try:
-                if await self._phones_are_here():
+                here = await self._phones_are_here()
+                if here:
                     await self.reconcile()
-                await self._check_rows()
+                if self._is_due():
+                    await self._check_rows()
+                    if here:
+                        await strangers.set_strays_aside(self.fleet, self.runtime)
             except (StoreBusyError, StoreUnavailableError, RuntimeFaultError) as error:
                 log.warning("reconcile", error=str(error))
             try:
@@ -214,11 +218,16 @@ class Reconciler:
         await asyncio.to_thread(strangers.report, self.fleet, "away", text)
         return False
 
-    async def _check_rows(self) -> None:
+    def _is_due(self) -> bool:
+        """Whether it is time for what is looked at less often."""
         now = asyncio.get_running_loop().time()
-        if now - self._checked >= CONSISTENCY_SECONDS:
-            self._checked = now
-            self._not_whole = await asyncio.to_thread(consistency.check, self.fleet)
+        if now - self._checked < CONSISTENCY_SECONDS:
+            return False
+        self._checked = now
+        return True
+
+    async def _check_rows(self) -> None:
+        self._not_whole = await asyncio.to_thread(consistency.check, self.fleet)
 
     async def reconcile(self) -> None:
         """One comparison. The order of reading keeps it from fighting with jobs.

@@ -83,6 +83,19 @@ async def take_away(
             await _take_away_leftover(fleet, runtime, row, newest_job)
 
 
+async def set_strays_aside(fleet: Fleet, runtime: Runtime) -> None:
+    """What lies among the phones' data and is none of it goes where it is in nobody's way, or is told of. Raises StoreError."""
+    for stray in await runtime.set_strays_aside():
+        if stray.place:
+            RECOVERIES.add("stranger")
+            await asyncio.to_thread(
+                report, fleet, "set_aside", f"{stray.what} is nothing that was made here: it is in {stray.place}"
+            )
+        else:
+            text = f"{stray.what} is nothing that was made here, and cannot be set aside: {stray.cause}"
+            await asyncio.to_thread(report, fleet, "contradiction", text)
+
+
 async def _take_away_stranger(fleet: Fleet, runtime: Runtime, generation_id: str) -> None:
     whose = await asyncio.to_thread(_whose, fleet, generation_id)
     if whose == "a server's":

@@ -65,6 +65,14 @@ class GenerationInventory(msgspec.Struct, frozen=True, kw_only=True):
     phones: dict[str, PhoneState]
 
 
+class Stray(msgspec.Struct, frozen=True, kw_only=True):
+    """Something among the phones' data that nobody accounts for, in words for operators."""
+
+    what: str
+    place: str  # where it is now; "" when it is where it was
+    cause: str = ""  # why it is
+
+
 class Runtime(Protocol):
     """What the worker asks of a runtime. Every method raises RuntimeFaultError when nothing of it could be done."""
 
@@ -111,6 +119,10 @@ class Runtime(Protocol):
 
     async def set_aside(self, generation_id: str) -> str:
         """Stop everything of the generation and put its data where it is in nobody's way, also not in `inventory`'s; says where."""
+        ...
+
+    async def set_strays_aside(self) -> Sequence[Stray]:
+        """Put what lies among the phones' data, and is neither a generation nor a phone of one, where it is in nobody's way."""
         ...
 
     async def inventory(self) -> Sequence[GenerationInventory]:

@@ -16,10 +16,13 @@ from pathlib import Path
 
 from opencph.handset import control
 from opencph.handset.config import PhoneConfig
-from opencph.runtimes import RuntimeFaultError
+from opencph.handset.host import PHONES
+from opencph.runtimes import RuntimeFaultError, Stray
 
 TRASH = ".trash"
 ASIDE = ".aside"
+LOST_AND_FOUND = "lost+found"
+STEM_MAX_BYTES = 200  # of a name that something had, with which it is set aside
 DELETE_ATTEMPTS = 5
 HOLD_SECONDS = 60.0
 
@@ -33,6 +36,28 @@ _ADVICE = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "raise the system's limit of open files (sysctl fs.file-max)",
 }
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    """What is in a directory and may be somebody's; nothing when it is none."""
+    try:
+        with os.scandir(directory) as found:
+            return [entry for entry in found if not entry.name.startswith(".") and entry.name != LOST_AND_FOUND]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_home(entry: os.DirEntry[str]) -> bool:
+    return _NAME.fullmatch(entry.name) is not None and entry.is_dir()
+
+
+def _printable(text: str) -> str:
+    """Text with names of files in it, which may hold any bytes."""
+    return text if text.isprintable() else repr(text)
+
+
+def _shown(path: Path) -> str:
+    return _printable(str(path))
 
 
 def cause_of(error: OSError) -> str:
@@ -62,10 +87,7 @@ class Homes:
 
     def names(self) -> list[str]:
         """The generations that have a directory."""
-        try:
-            return [path.name for path in self._root.iterdir() if _NAME.fullmatch(path.name)]
-        except FileNotFoundError:
-            return []
+        return [entry.name for entry in _entries(self._root) if _is_home(entry)]
 
     def exists(self, generation_id: str) -> bool:
         """Whether the generation has a directory."""
@@ -115,12 +137,47 @@ class Homes:
 
     def set_aside(self, generation_id: str) -> Path:
         """Move the directory, with all its data, to where nobody looks for phones; returns where. Raises RuntimeFaultError."""
-        aside = self._root / ASIDE / f"{generation_id}.{secrets.token_hex(4)}"
         try:
-            aside.parent.mkdir(mode=0o700, exist_ok=True)
-            self.path(generation_id).rename(aside)
+            return self._put_aside(self.path(generation_id), generation_id)
         except OSError as error:
             raise RuntimeFaultError(f"phones that belong to no server cannot be set aside: {cause_of(error)}") from error
+
+    def set_strays_aside(self) -> list[Stray]:
+        """Move what is no generation's directory, and directories of phones that their generation has not, to the same place.
+
+        Names that begin with a dot, and `lost+found`, are the system's or our own and stay. Raises RuntimeFaultError when a
+        directory cannot be read.
+        """
+        try:
+            found = list(self._strays())
+        except OSError as error:
+            raise RuntimeFaultError(f"the phones' directories cannot be looked through: {cause_of(error)}") from error
+        strays: list[Stray] = []
+        for path, stem in found:
+            try:
+                strays.append(Stray(what=_shown(path), place=_shown(self._put_aside(path, stem))))
+            except FileNotFoundError:
+                continue  # another worker was first
+            except OSError as error:
+                strays.append(Stray(what=_shown(path), place="", cause=_printable(cause_of(error))))
+        return strays
+
+    def _strays(self) -> Iterator[tuple[Path, str]]:
+        """What nobody knows, and what to call it elsewhere."""
+        for entry in _entries(self._root):
+            if not _is_home(entry):
+                yield Path(entry.path), entry.name
+                continue
+            there = _entries(Path(entry.path) / PHONES)  # before the file: a phone is written there first
+            file = self.read(entry.name) if there else None
+            if file is not None:
+                known = {phone.directory.name for phone in file.phones}
+                yield from ((Path(phone.path), f"{entry.name}-{phone.name}") for phone in there if phone.name not in known)
+
+    def _put_aside(self, path: Path, stem: str) -> Path:
+        aside = self._root / ASIDE / f"{os.fsdecode(os.fsencode(stem)[:STEM_MAX_BYTES])}.{secrets.token_hex(4)}"
+        aside.parent.mkdir(mode=0o700, exist_ok=True)
+        path.rename(aside)
         return aside
 
     def sweep(self, older_seconds: float = 0.0) -> None:

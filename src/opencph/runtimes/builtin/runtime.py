@@ -27,7 +27,7 @@ from opencph.handset import control
 from opencph.handset.config import PhoneConfig
 from opencph.handset.host import lock_holder
 from opencph.log import trace
-from opencph.runtimes import GenerationInventory, GenerationSpec, PhoneSpec, PhoneState, RuntimeFaultError, boots
+from opencph.runtimes import GenerationInventory, GenerationSpec, PhoneSpec, PhoneState, RuntimeFaultError, Stray, boots
 from opencph.runtimes.builtin.homes import Homes, cause_of
 from opencph.runtimes.builtin.limiter import Limiter
 from opencph.runtimes.builtin.processes import end, end_all, is_stopped, start_zygote, wait_until_ended
@@ -165,6 +165,9 @@ class BuiltinRuntime:
         async with self._turn(generation_id):
             await self._end_host(generation_id)
             return str(await asyncio.to_thread(self._homes.set_aside, generation_id))
+
+    async def set_strays_aside(self) -> Sequence[Stray]:
+        return await asyncio.to_thread(self._homes.set_strays_aside)
 
     async def inventory(self) -> Sequence[GenerationInventory]:
         await asyncio.to_thread(self._homes.sweep, LEFT_SECONDS if self._swept else 0.0)
