@@ -32,7 +32,9 @@ INTRODUCTION = """\
 Every operation of the vendor's newest SDK (`huaweicloudsdkcph` {version}), where it is served here, the action that policies call
 it, and the test files that call it through that SDK, unmodified. Every route is also held to what all promise
 ([test_all_routes.py](../tests/api/test_all_routes.py)) and to its OpenAPI schema
-([test_openapi.py](../tests/api/test_openapi.py)).
+([test_openapi.py](../tests/api/test_openapi.py)), and the schema, field by field, to what the checks read
+([test_openapi_bodies.py](../tests/api/test_openapi_bodies.py)) and to the models of that SDK
+([test_openapi_sdk.py](../tests/api/test_openapi_sdk.py)).
 
 {covered} of {all} operations are served and tested.
 

@@ -70,9 +70,9 @@ SAMPLES: dict[str, Sample] = {
             "server_model_name": "physical.kg1.4xlarge.cp",
             "count": 1,
             "keypair_name": ids["keypair_name"],
-            "extend_param": {"charging_mode": 1},
-            "tenant_vpc_id": ids["vpc_id"],
+            "order_param": {"charging_mode": 1},
             "nics": [{"subnet_id": ids["subnet_id"]}],
+            "public_ip": {"count": 0},
         }
     ),
     "ListCloudPhoneServers": Sample(query=lambda ids: f"server_id={ids['server_id']}"),
@@ -203,6 +203,22 @@ SAMPLES: dict[str, Sample] = {
     "CancelResourcesSubscription": Sample(lambda ids: {"resource_ids": [ids["server_id"]], "unsubscribe_type": 1}),
     "ListServiceTypes": NOTHING,
 }
+
+
+#: the bodies of operations that share a route with another
+SHARED: dict[str, Body] = {
+    "PushFile": command("push", "obs://bucket/a.tar"),
+    "InstallApk": command("install", "obs://bucket/a.apk"),
+    "UninstallApk": command("uninstall", "com.example.app"),
+    "BatchDeleteTags": tags("delete"),
+    "DeleteShareFiles": lambda ids: {"file_paths": ["/data/a"], **servers(ids)},
+}
+
+
+def body_of(operation: str, ids: Ids) -> Any:
+    """The body of an operation's sample; None when it has none."""
+    body = SHARED.get(operation) or (SAMPLES[operation].body if operation in SAMPLES else None)
+    return None if body is None else body(ids)
 
 
 def path_of(route: Route, ids: Ids, project_id: str) -> str:

@@ -20,7 +20,7 @@ from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 
 from api.api_service import start, stop
 from api.edge_client import UNKNOWN
-from api.samples import NOBODYS, SAMPLES, Body, Ids, command, tags
+from api.samples import NOBODYS, SAMPLES, SHARED
 from api.vendor_clients import client_of
 from opencph.api.routes import ROUTES
 from opencph.api.routing import Route
@@ -31,18 +31,6 @@ if TYPE_CHECKING:
     from api.api_service import Service
 
 
-def delete_share_files(ids: Ids) -> dict[str, Any]:
-    return {"server_ids": [ids["server_id"]], "file_paths": ["/data/a"]}
-
-
-#: the samples of operations that share a route with another
-SHARED: dict[str, Body] = {
-    "PushFile": command("push", "obs://bucket/a.tar"),
-    "InstallApk": command("install", "obs://bucket/a.apk"),
-    "UninstallApk": command("uninstall", "com.example.app"),
-    "BatchDeleteTags": tags("delete"),
-    "DeleteShareFiles": delete_share_files,
-}
 SERVED = [(operation, route) for route in ROUTES for operation in route.operations if operation in CPH_ACTIONS]
 
 

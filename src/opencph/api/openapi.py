@@ -1,8 +1,8 @@
 """`GET /openapi.json`: what the API is, as OpenAPI 3.1, made of the route table and the wire structs. Nothing is written twice.
 
-The structs of an operation have its name, `<Operation>Request`, `<Operation>Query` and `<Operation>Response` in `opencph.wire`,
-or in SHAPES where several share one. Beside CPH, where a `...Request` is what is left without the envelope, the body is
-`<Operation>Body`.
+The structs of an operation have its name in `opencph.wire`, or in SHAPES where several share one: what is sent is `<Operation>Body`
+and `<Operation>Parameters`, what is answered `<Operation>Response`. `<Operation>Query`, which is what is left of a query once it is
+checked, stands for the parameters where it has their form; a `...Request`, which is what is left of a body, never stands for one.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ import opencph
 from opencph import wire
 from opencph.api.call import Call, Result
 from opencph.api.routing import Route
-from opencph.iam.actions import CPH_ACTIONS
 from opencph.wire.errors import ErrorBody, IdentityErrorBody
 
 #: operation -> whose shape it has, where the name does not say so
 SHAPES: Mapping[str, str] = {
     **dict.fromkeys(("PushFile", "InstallApk", "UninstallApk", "RunShellCommand"), "Command"),
-    "RunSyncCommandRequest": "CommandRequest",
     "KeystoneCreateUserTokenByPassword": "Token",
     "KeystoneValidateToken": "Token",
     "KeystoneListProjects": "ListProjects",
@@ -35,6 +33,7 @@ SHAPES: Mapping[str, str] = {
     **dict.fromkeys(("CreateVpc", "ShowVpc", "UpdateVpc"), "Vpc"),
     **dict.fromkeys(("CreateSubnet", "ShowSubnet"), "Subnet"),
     "UpdateSubnetWithoutVpc": "UpdateSubnet",
+    "ShowPort": "Port",
     **dict.fromkeys(("ShowVpcTags", "ShowSubnetTags"), "Tags"),
     **dict.fromkeys(("CreateSecurityGroup", "ShowSecurityGroup"), "SecurityGroup"),
     **dict.fromkeys(("ShowPublicip", "UpdatePublicip"), "Publicip"),
@@ -60,6 +59,8 @@ NO_BODY = frozenset(
     )
 )
 
+#: what the name of a struct ends with that the document is made of
+SUFFIXES = ("Body", "Parameters", "Query", "Response")
 _REFERENCE = "#/components/schemas/{name}"
 _SECURITY = {
     "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "A token of POST /v3/auth/tokens."},
@@ -87,15 +88,15 @@ def _encoded() -> bytes:
 
 @cache
 def wire_types() -> Mapping[str, Any]:
-    """Every name of `opencph.wire` that says what an operation takes or gives."""
+    """Every name of `opencph.wire` that says what an operation takes or gives. Raises ValueError when one means two things."""
     found: dict[str, Any] = {}
     for module in pkgutil.iter_modules(wire.__path__):
-        names = vars(importlib.import_module(f"{wire.__name__}.{module.name}"))
-        found |= {
-            name: value
-            for name, value in names.items()
-            if name.endswith(("Request", "Body", "Query", "Response")) and _is_struct(value)
-        }
+        for name, value in vars(importlib.import_module(f"{wire.__name__}.{module.name}")).items():
+            if not name.endswith(SUFFIXES) or not _is_struct(value):
+                continue
+            other = found.setdefault(name, value)
+            if other is not value:
+                raise ValueError(f"{name} is both {other.__module__}.{other.__name__} and {value.__module__}.{value.__name__}")
     return found
 
 
@@ -104,7 +105,7 @@ def _is_struct(value: object) -> bool:
 
 
 def shape(operation: str, suffix: str) -> Any | None:
-    """The struct of what an operation takes (`Request` or `Body`, `Query`) or gives (`Response`)."""
+    """The struct of what an operation takes (`Body`, `Parameters`) or gives (`Response`), or of its checked `Query`."""
     types = wire_types()
     other = SHAPES.get(operation + suffix, SHAPES.get(operation, "") + suffix)
     return types.get(operation + suffix) or types.get(other)
@@ -116,8 +117,8 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     for route in routes:
         for operation in route.operations:
-            for suffix in ("Request" if operation in CPH_ACTIONS else "Body", "Query", "Response"):
-                found = shape(operation, suffix)
+            for suffix in ("Body", "Parameters", "Response"):
+                found = shape(operation, suffix) or (shape(operation, "Query") if suffix == "Parameters" else None)
                 if found is not None:
                     wanted[operation + suffix] = found
     errors = _error_types()
@@ -167,7 +168,7 @@ def _operation(
         if part.startswith("{")
     ]
     for operation in route.operations:
-        query = known.get(f"{operation}Query")
+        query = known.get(f"{operation}Parameters")
         if query is not None:
             parameters += _query_parameters(_resolved(query, components))
     if route.operation == "KeystoneValidateToken":
@@ -189,7 +190,7 @@ def _operation(
         made["x-action"] = route.action
     if len(route.operations) > 1:
         made["x-operations"] = list(route.operations)
-    body = _one_of(route, "Request" if route.operation in CPH_ACTIONS else "Body", known)
+    body = _one_of(route, "Body", known)
     if body is not None:
         made["requestBody"] = {"required": True, "content": _json(body)}
     return made
@@ -221,12 +222,10 @@ def _resolved(schema: Any, components: Mapping[str, Any]) -> Any:
 
 
 def _query_parameters(schema: Any) -> list[dict[str, Any]]:
-    """A query struct's fields. Several values of one are a text with commas."""
+    """The fields of a query's struct. What is a list comes several times."""
     found = []
     for name, field in schema.get("properties", {}).items():
         options = [option for option in field.get("anyOf", [field]) if option.get("type") != "null"]
         kept = dict(options[0]) if len(options) == 1 else {"anyOf": options}
-        if kept.get("type") == "array":
-            kept = {"type": "string", "description": "Several values, separated by commas."}
-        found.append({"name": name, "in": "query", "required": False, "schema": kept})
+        found.append({"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": kept})
     return found

@@ -27,6 +27,7 @@ from opencph.wire.custom_images import (
     ListImagesQuery,
     ListImagesResponse,
     UpdateImageMemberRequest,
+    UpdateImageMemberResponse,
 )
 from opencph.wire.errors import CphError, shown
 from opencph.wire.images import ListCloudPhoneImagesQuery, ListCloudPhoneImagesResponse, PhoneImage
@@ -312,13 +313,13 @@ def list_image_members(
 
 def update_image_member(
     fleet: Fleet, caller: Caller, request_id: str, image_id: str, body: UpdateImageMemberRequest
-) -> ImageActionResponse:
+) -> UpdateImageMemberResponse:
     """The receiver accepts or rejects an image. Raises CPS.0166 when it is not shared with the project."""
     status = ACCEPTED if body.status == "accepted" else REJECTED
     with fleet.database.write() as tx:
         if not tx.run(_SET_MEMBER, of_image=image_id, of_member=caller.project_id, new_status=status, now=now_ms()):
             raise CphError("CPS.0166", f"image_id {image_id} is not shared with this project")
-    return ImageActionResponse(request_id=request_id)
+    return UpdateImageMemberResponse(request_id=request_id)
 
 
 def delete_image_member(fleet: Fleet, caller: Caller, request_id: str, image_id: str, member_id: str) -> ImageActionResponse:

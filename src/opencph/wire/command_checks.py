@@ -35,11 +35,11 @@ VOLUME_GIB_MAX = 32768
 
 _NAME = re.compile(r"[A-Za-z0-9_./:-]+")
 _NAMES = re.compile(r"[A-Za-z0-9_./: -]+")
-_SHELL = re.compile(r"[A-Za-z0-9_./:\-?=&| ]+")
-_FLAG = re.compile(r"-[a-z]|--[a-z][a-z-]{1,30}")
+SHELL_LINE = re.compile(r"[A-Za-z0-9_./:\-?=&| ]+")
+FLAG = re.compile(r"-[a-z]|--[a-z][a-z-]{1,30}")
 PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
-_PATH = re.compile(r"/(data|cache)(/[A-Za-z0-9./\-_+#*~=]*)?")
-_OBJECT_PATH = re.compile(r"[A-Za-z0-9./\-_+#=]+")
+DATA_PATH = re.compile(r"/(data|cache)(/[A-Za-z0-9./\-_+#*~=]*)?")
+OBJECT_PATH = re.compile(r"[A-Za-z0-9./\-_+#=]+")
 _NAME_RULE = "only letters, digits, '_', '.', '/', ':', '-' and spaces between words are allowed"
 MISC, WITH_MISC = "/data/misc", ("/data/system", "/data/system_de")
 
@@ -105,7 +105,7 @@ def object_name(fields: Fields) -> ObjectName:
         "object_path",
         "CPS.0135",
         max_characters=OBJECT_PATH_CHARACTERS,
-        pattern=_OBJECT_PATH,
+        pattern=OBJECT_PATH,
         rule="only letters, digits and ./-_+#= are allowed",
     ).lstrip("/")
     if not key:
@@ -143,7 +143,7 @@ def _install(fields: Fields, command: str) -> str:
     content = fields.text("content", "CPS.0118", max_bytes=limit, pattern=_NAMES, rule=_NAME_RULE)
     flags, apks = install_words(content)
     for flag in flags:
-        if _FLAG.fullmatch(flag) is None:
+        if FLAG.fullmatch(flag) is None:
             raise CphError("CPS.0118", f"content: {shown(flag)} is no flag of adb {command}")
     for apk in apks:
         if parse(apk) is None:
@@ -172,7 +172,11 @@ def _uninstall(fields: Fields, command: str) -> str:
 
 def _shell(fields: Fields, command: str) -> str:
     content = fields.text(
-        "content", "CPS.0118", max_bytes=SHELL_BYTES, pattern=_SHELL, rule="only letters, digits, spaces and _./:-?=&| are allowed"
+        "content",
+        "CPS.0118",
+        max_bytes=SHELL_BYTES,
+        pattern=SHELL_LINE,
+        rule="only letters, digits, spaces and _./:-?=&| are allowed",
     )
     if not content.strip():
         raise CphError("CPS.0118", "content must be a command")
@@ -202,7 +206,7 @@ def _paths(item: Fields, field: str, code: str, *, mandatory: bool) -> tuple[str
     for path in paths:
         if len(path.encode()) > PATH_BYTES:
             raise CphError(code, f"{item.name(field)} {shown(path)}: at most {PATH_BYTES} bytes")
-        if _PATH.fullmatch(path) is None or ".." in path.split("/"):
+        if DATA_PATH.fullmatch(path) is None or ".." in path.split("/"):
             rule = "must be an absolute path below /data or /cache, of letters, digits and ./-_+#*~= and without '..'"
             raise CphError(code, f"{item.name(field)} {shown(path)}: {rule}")
         if "*" in path[:-1]:

@@ -65,8 +65,13 @@ class ImageActionResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
 
 DeleteImageResponse = ImageActionResponse
 AddImageMemberResponse = ImageActionResponse
-UpdateImageMemberResponse = ImageActionResponse
 DeleteImageMemberResponse = ImageActionResponse
+
+
+class UpdateImageMemberResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """It is accepted or rejected."""
+
+    request_id: str
 
 
 class AddImageMemberRequest(msgspec.Struct, frozen=True, kw_only=True):

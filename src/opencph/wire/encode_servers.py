@@ -26,7 +26,7 @@ class ListEncodeServersQuery(msgspec.Struct, frozen=True, kw_only=True):
     server_id: str | None = None
 
 
-class EncodeAccessInfo(msgspec.Struct, frozen=True, kw_only=True):
+class EncodeAccessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a port of an encode server is reached; the expired fields carry the same values as the new ones."""
 
     type: str
@@ -36,6 +36,7 @@ class EncodeAccessInfo(msgspec.Struct, frozen=True, kw_only=True):
     intranet_ip: str
     server_ip: str
     access_port: int
+    server_ipv6: str | None = None
 
 
 class EncodeServer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

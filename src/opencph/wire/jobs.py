@@ -28,6 +28,15 @@ class ListJobsQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 100
 
 
+class ListJobsParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The same query as it is sent: one of the first two must be there; `request_ids`, with commas between them, wins."""
+
+    request_id: str | None = None
+    request_ids: str | None = None
+    offset: int | None = None
+    limit: int | None = None
+
+
 class JobItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A job in a list. Here the fields of the outcome are "" when nothing is to be said."""
 

@@ -272,10 +272,16 @@ class PasswordIdentity(msgspec.Struct, frozen=True):
     password: PasswordMethod
 
 
+class ProjectScope(IdOrName, frozen=True, kw_only=True):
+    """A project by id or name, of a domain when that is said."""
+
+    domain: IdOrName | None = None
+
+
 class TokenScope(msgspec.Struct, frozen=True, kw_only=True):
     """What the token is for; without either the user's domain."""
 
-    project: IdOrName | None = None
+    project: ProjectScope | None = None
     domain: IdOrName | None = None
 
 

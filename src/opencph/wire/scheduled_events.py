@@ -6,8 +6,10 @@ import calendar
 import re
 import time
 from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from opencph.wire.checks import Fields, check_uuid, json_object
 from opencph.wire.errors import CphError, shown
@@ -19,6 +21,9 @@ TYPES = ("localdisk-recovery", "system-maintenance")
 MAINTENANCE, REDEPLOY = "maintenance", "redeploy"
 BAD_TIME = "CPS.0174"
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+#: A time or nothing, as a pattern for schemas.
+TIME_OR_NONE = "^([0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)?$"
+Time = Annotated[str, Meta(pattern=TIME_OR_NONE, description="A time such as 2026-01-31T18:00:00Z, UTC.")]
 
 
 class ListScheduledEventsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +37,19 @@ class ListScheduledEventsQuery(msgspec.Struct, frozen=True, kw_only=True):
     publish_until: int | None = None
     states: tuple[str, ...] = msgspec.field(default=(), name="state")
     types: tuple[str, ...] = msgspec.field(default=(), name="type")
+
+
+class ListScheduledEventsParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The same query as it is sent. `state` and `type` may come several times."""
+
+    limit: int | None = None
+    marker: str | None = None
+    event_id: str | None = None
+    server_id: str | None = None
+    publish_since: Time | None = None
+    publish_until: Time | None = None
+    state: list[Literal["inquiring", "scheduled", "executing", "completed", "failed", "canceled"]] | None = None
+    type: list[Literal["localdisk-recovery", "system-maintenance"]] | None = None
 
 
 class ScheduledEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

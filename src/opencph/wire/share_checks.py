@@ -25,8 +25,8 @@ PUSH_SERVERS, SERVERS = 20, 100  # the second is ours
 PATH_BYTES, PATHS_MAX = 4096, 1000  # the number is ours
 LIST_LIMIT, SNAPSHOT_LIMIT, SNAPSHOT_DEFAULT = 50, 500, 100
 
-_PATH = re.compile(r"/[A-Za-z0-9./\- _=]+")
-_LISTED = re.compile(r"/[A-Za-z0-9.+\-_/=]+")
+SHARED_PATH = re.compile(r"/[A-Za-z0-9./\- _=]+")
+LISTED_PATH = re.compile(r"/[A-Za-z0-9.+\-_/=]+")
 _PACKAGE_RULE = "letters, digits, '_' and '.', at least one '.', beginning with a letter"
 
 
@@ -56,7 +56,7 @@ def push_share_files(body: bytes) -> PushShareFilesRequest | DeleteShareFilesReq
     if len(paths) > PATHS_MAX:
         raise CphError("CPS.0155", f"file_paths has {len(paths)} paths: at most {PATHS_MAX}")
     for path in paths:
-        if len(path.encode()) > PATH_BYTES or _PATH.fullmatch(path) is None or ".." in path:
+        if len(path.encode()) > PATH_BYTES or SHARED_PATH.fullmatch(path) is None or ".." in path:
             rule = f"must be an absolute path of at most {PATH_BYTES} bytes: letters, digits, spaces and ./-_=, without '..'"
             raise CphError("CPS.0155", f"file_paths {shown(path)}: {rule}")
     return DeleteShareFilesRequest(file_paths=tuple(paths), server_ids=servers)
@@ -71,7 +71,7 @@ def list_share_files(query: Mapping[str, str]) -> ListShareFilesQuery:
     if len(server_ids) > SERVERS:
         raise CphError("CPS.0096", f"server_ids has {len(server_ids)} servers: at most {SERVERS} per call")
     path = query.get("path", "")
-    if _LISTED.fullmatch(path) is None or "//" in path or ".." in path.split("/") or len(path) > PATH_BYTES:
+    if LISTED_PATH.fullmatch(path) is None or "//" in path or ".." in path.split("/") or len(path) > PATH_BYTES:
         rule = "must be an absolute path below '/', of letters, digits and .+-_/=, without '../' and '//'"
         raise CphError("CPS.0199", f"path {shown(path)}: {rule}")
     return ListShareFilesQuery(server_ids=server_ids, path=path.rstrip("/"), offset=offset, limit=min(limit, LIST_LIMIT))

@@ -14,7 +14,7 @@ from opencph.wire.server_actions import ServerJobsResponse
 SERVERS_PER_CALL = 20
 TYPES = ("sfs_turbo",)
 PATH_MAX_BYTES = 1024
-_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _PATH = re.compile(r"/([A-Za-z0-9_+=@. -]+/?)*")
 
 AttachShareFilesystemResponse = ServerJobsResponse
@@ -58,5 +58,5 @@ def detach_share_filesystem(body: bytes) -> DetachShareFilesystemRequest:
 
 def _common(fields: Fields) -> tuple[str, str, tuple[str, ...]]:
     kind = fields.word("type", "CPS.0116", TYPES)
-    share_id = fields.text("id", "CPS.0086", pattern=_ID, rule="must be 1 to 64 letters, digits, _ and -")
+    share_id = fields.text("id", "CPS.0086", pattern=ID, rule="must be 1 to 64 letters, digits, _ and -")
     return kind, share_id, server_ids_of(fields, SERVERS_PER_CALL)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from opencph.wire.object_names import ObjectName
 from opencph.wire.server_actions import ServerJobsResponse
@@ -43,16 +46,25 @@ class ListShareFilesQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     server_ids: tuple[str, ...]
     path: str
-    offset: int
-    limit: int
+    offset: int = 0
+    limit: int = 50
+
+
+class ListShareFilesParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The same query as it is sent, with commas between the servers."""
+
+    server_ids: Annotated[str, Meta(min_length=1)]
+    path: Annotated[str, Meta(min_length=2)]
+    offset: int | None = None
+    limit: int | None = None
 
 
 class ListShareAppsSnapshotQuery(msgspec.Struct, frozen=True, kw_only=True):
     """GET servers/{server_id}/share-apps-snapshot."""
 
-    limit: int
-    marker: str | None
-    package_name: str | None
+    limit: int = 100
+    marker: str | None = None
+    package_name: str | None = None
 
 
 class ShareApp(msgspec.Struct, frozen=True, kw_only=True):
