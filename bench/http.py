@@ -40,7 +40,9 @@ SAMPLES = 1_000  # different phones asked for
 LIST_CALLS = 200
 TOKEN_RATIO_MIN, SIGNED_RATIO_MIN, CHANGING_RATIO_MIN, LIST_RATIO_MAX = 0.5, 0.35, 0.35, 1.5
 COMMITS_PER_SECOND = 20  # each makes the api forget the answers that it remembers
-LIMITS = dict.fromkeys(("quota_servers", "quota_phones", "quota_eips", "host_phones", "host_servers"), 1000000)
+LIMITS = dict.fromkeys(
+    ("quota_servers", "quota_phones", "quota_eips", "host_phones", "host_servers", "requests_per_second"), 1_000_000
+)
 
 #: what the worker would have done
 _RUN_EVERYTHING = [

@@ -83,6 +83,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     objects_endpoint: Annotated[str, describe("URL of an S3-compatible service. Empty: Amazon's.")] = ""
     sync_commands_per_minute: Annotated[int, describe("RunSyncCommand calls that one user may make in a minute.", ge=1)] = 6
+    requests_per_second: Annotated[
+        int,
+        describe(
+            "Requests that one user may send in a second to one api process, object storage not counted; after a rest twice as "
+            "many at once. 0: as many as they like.",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 2000
     login_failures_per_minute: Annotated[
         int,
         describe(

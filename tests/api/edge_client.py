@@ -61,7 +61,9 @@ class Owner(NamedTuple):
 class World:
     """An installation without worker: `mine` and `other` each have a server that runs."""
 
-    def __init__(self, data: Path, database_url: str, sync_commands_per_minute: int = 1_000_000) -> None:
+    def __init__(
+        self, data: Path, database_url: str, sync_commands_per_minute: int = 1_000_000, requests_per_second: int = 0
+    ) -> None:
         limits = dict.fromkeys(("quota_servers", "quota_phones", "quota_eips", "host_phones", "host_servers"), 1_000_000)
         self.settings = Settings.load(
             {
@@ -70,6 +72,7 @@ class World:
                 "network": "127.73.0.0/16",
                 "body_limit_bytes": 200_000,
                 "sync_commands_per_minute": sync_commands_per_minute,
+                "requests_per_second": requests_per_second,
                 **limits,
             },
             environ={},
@@ -125,6 +128,8 @@ class World:
         ids["bandwidth_id"] = self.one("bandwidths", "bandwidth_id", project_id)
         listed = self.call("GET", f"/v1/{project_id}/cloud-phone/encode-servers", token=token)
         ids["encode_server_id"] = listed.body["encode_servers"][0]["encode_server_id"]
+        listed = self.call("GET", f"/v1/{project_id}/ports", token=token)
+        ids["port_id"] = listed.body["ports"][0]["id"]
         group = {"security_group": {"name": f"group-{name}"}}
         made = self.call("POST", f"/v1/{project_id}/security-groups", group, token=token)
         ids["security_group_id"] = made.body["security_group"]["id"]

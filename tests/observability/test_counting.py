@@ -103,6 +103,20 @@ def test_the_text_is_what_a_scraper_reads_also_with_odd_label_values() -> None:
     assert not [name for name in found if "another_version" in name]
 
 
+def test_what_has_no_value_yet_is_declared() -> None:
+    text = exposition.text_of([], {}).decode()
+    for name in _declared():
+        kind = next(one.kind for one in every_family() if one.name == name)
+        assert f"# TYPE {name} {kind}\n" in text and f"# HELP {name} " in text, name
+    assert not [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def test_boots_of_light_phones_which_take_milliseconds_are_told_apart() -> None:
+    families.BOOT_SECONDS.observe(0.0012)
+    row = families.BOOT_SECONDS.samples()[()]
+    assert isinstance(row, list) and row[families.BOOT_SECONDS.bounds.index(0.0025)] == 1
+
+
 def test_a_scrape_asks_every_process_removes_the_sockets_of_dead_ones_and_counts_the_silent(run_directory: Path) -> None:
     async def look() -> tuple[exchange.Gathered, list[str]]:
         async with exchange.answering("worker", run_directory):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from api.api_service import Service, get_token
-from security.raw_http import alive, ask, service
+from security.raw_http import alive, ask, connect, service
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,17 @@ def test_a_body_of_two_lengths_or_a_broken_header_is_refused(api: Service, frami
     assert len(found) <= 1, f"the hidden request was answered: {found}"
     assert not found or 400 <= found[0][0] < 500, found
     assert alive(api)
+
+
+def test_a_request_of_two_lengths_that_is_answered_is_read_as_chunked_and_is_the_last_of_its_connection(api: Service) -> None:
+    for lengths in (b"Content-Length: 5\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: chunked\r\nContent-Length: 5"):
+        with connect(api) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + lengths + b"\r\n\r\n0\r\n\r\n" + HIDDEN)
+            told = b""
+            while piece := connection.recv(65536):  # to the end, which the service makes
+                told += piece
+        assert told.count(b"HTTP/1.1 ") == 1 and b"hidden" not in told, told
+        assert told.startswith(b"HTTP/1.1 4") or b"connection: close" in told.lower(), told
 
 
 @pytest.mark.parametrize("hosts", [b"Host: a\r\nHost: b\r\n", b"Host: a\r\nX: y\r\nHOST: a\r\n"])

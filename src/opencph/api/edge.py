@@ -25,6 +25,7 @@ from opencph.api.bodies import BODIES_AT_ONCE, OPEN_BODY_BYTES, Body, ClientGone
 from opencph.api.call import Answer, Call, Result
 from opencph.api.errors import refusal
 from opencph.api.objects import ObjectApi
+from opencph.api.pace import Pace
 from opencph.api.remembered import RememberedAnswers
 from opencph.api.routes import ROUTES
 from opencph.api.routing import Route, Router
@@ -66,6 +67,8 @@ class Edge:
         self._random_bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
         self.in_flight = 0
         self._numbers = metrics.RequestNumbers(lambda: self.in_flight)
+        per_second = fleet.settings.requests_per_second
+        self._pace = Pace(per_second) if per_second else None
         self._access_log = fleet.settings.access_log == "on"
         self.leaving = False  # set by whoever ends this process: connections close after their next answer
         self._snapshot = False
@@ -186,6 +189,8 @@ class Edge:
                 caller = metrics.SCRAPER
             else:
                 caller = await self._authenticate(scope, headers, content, project_id)
+                if self._pace is not None:
+                    self._pace.count(caller.user_id)
             if route.project and caller.project_id != project_id:
                 if not caller.project_id:
                     raise CphError("CPS.0001", "the token is not for a project; get one with scope.project")

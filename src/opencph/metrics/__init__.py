@@ -16,8 +16,9 @@ Labels: TypeAlias = tuple[str, ...]
 #: A number, or of a histogram: how many fell into each of its buckets, one more for what is above all, and the sum.
 Value: TypeAlias = float | list[float]
 
-#: Seconds: of requests, and of work on phones.
+#: Seconds: of requests, of boots, and of work on phones.
 QUICK_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BOOT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 SLOW_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
 _families: dict[str, Family] = {}

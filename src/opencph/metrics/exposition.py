@@ -39,10 +39,11 @@ def _metrics(snapshots: list[Snapshot], whole: Mapping[str, Mapping[Labels, Valu
         for name, labels, value in one.values:
             counted.setdefault(name, []).append(((*labels, one.process, str(one.pid)), value))
     for known in every_family():
-        if known.name in whole:
-            yield _metric(known, known.labels, whole[known.name].items())
-        elif known.name in counted:  # of another version's process what is not known here is left out
-            yield _metric(known, (*known.labels, *PROCESS_LABELS), counted[known.name])
+        # Of another version's process what is not known here is left out; what has no value yet is declared all the same.
+        if known.by:
+            yield _metric(known, (*known.labels, *PROCESS_LABELS), counted.get(known.name, ()))
+        else:
+            yield _metric(known, known.labels, whole.get(known.name, {}).items())
 
 
 def _metric(known: Family, labels: Labels, samples: Iterable[tuple[Labels, Value]]) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from opencph import metrics
 from opencph.metrics import QUICK_SECONDS, Counter, Gauge, Histogram
 
 _API, _WORKER, _GATEWAY = ("api",), ("worker",), ("gateway",)
@@ -36,6 +37,7 @@ BOOTS = Counter("opencph_phone_boots_total", "Boots of phones, by outcome (runni
 BOOT_SECONDS = Histogram(
     "opencph_phone_boot_duration_seconds",
     "How long boots of phones took that succeeded.",
+    bounds=metrics.BOOT_SECONDS,
     by=_WORKER,
 )
 COMMANDS = Counter(
