@@ -22,7 +22,9 @@ BUCKET = {"bucket_name": "bucket", "object_path": "a.tar"}
 #: ids of nothing
 NOBODYS = {
     **dict.fromkeys(("server_id", "phone_id", "job_id", "request_id", "image_id", "member_id", "encode_server_id"), UNKNOWN),
-    **dict.fromkeys(("vpc_id", "subnet_id", "publicip_id", "bandwidth_id", "security_group_id", "event_id"), UNKNOWN_UUID),
+    **dict.fromkeys(
+        ("vpc_id", "subnet_id", "port_id", "publicip_id", "bandwidth_id", "security_group_id", "event_id"), UNKNOWN_UUID
+    ),
     "order_id": "CS0000000000AAAAA",
     "keypair_name": "keypair-nobody",
     "new_name": "new",
@@ -163,6 +165,8 @@ SAMPLES: dict[str, Sample] = {
     ),
     "ListSubnets": Sample(query=lambda ids: f"vpc_id={ids['vpc_id']}"),
     "ShowSubnet": BY_PATH,
+    "ListPorts": Sample(query=lambda ids: f"device_id={ids['server_id']}"),
+    "ShowPort": BY_PATH,
     "UpdateSubnet": Sample(lambda ids: {"subnet": {"name": "renamed"}}),
     "UpdateSubnetWithoutVpc": Sample(lambda ids: {"subnet": {"name": "renamed"}}),
     "DeleteSubnet": BY_PATH,

@@ -233,7 +233,7 @@ def test_security_groups_are_made_listed_and_deleted(client: Any) -> None:
 
 
 def test_what_is_not_there_of_the_service_is_no_api(service: Service) -> None:
-    for method, path in (("GET", "ports"), ("GET", "routes"), ("POST", "security-group-rules"), ("PUT", "vpcs")):
+    for method, path in (("GET", "routes"), ("POST", "security-group-rules"), ("PUT", "vpcs")):
         answer = service.json(method, f"/v1/{service.project_id}/{path}", None if method == "GET" else {})
         assert (answer.status_code, answer.json()["error_code"]) == (404, "APIGW.0101")
 

@@ -195,10 +195,25 @@ def test_a_server_bought_without_eip_gets_one_by_its_port_and_its_phones_are_rea
     made = neighbour.create_publicip(eip.CreatePublicipRequest(body)).publicip
     bound = eip.UpdatePublicipsRequestBody(eip.UpdatePublicipOption(port_id=port.id))
     assert neighbour.update_publicip(eip.UpdatePublicipRequest(made.id, bound)).publicip.status == "ACTIVE"
-    phone = user.client.show_cloud_phone_detail(cph.ShowCloudPhoneDetailRequest(phone_id=phone.phone_id))
+    assert user.public_ip(server_id) == made.public_ip_address
     (adb,) = [info for info in phone.access_infos if info.type == "adb"]
-    assert (adb.public_ip, user.public_ip(server_id)) == (made.public_ip_address, made.public_ip_address)
-    user.eventually(lambda: _greets((adb.public_ip, adb.access_port)), "adb at the new EIP")
+    ssh_port = int(user.known["ssh_port"])
+    user.eventually(lambda: _listens_at((made.public_ip_address, ssh_port)), "the gateway at the new EIP")
+    local = free_port()
+    key = Path(user.known["private_key_file"])
+    forward = ("-L", f"127.0.0.1:{local}:{adb.phone_ip}:5555")
+    tunnel = subprocess.Popen(user.ssh(server_id, key, "-N", *forward), stdin=subprocess.DEVNULL)
+    try:
+        user.eventually(lambda: _greets(("127.0.0.1", local)), "the phone through the new EIP")
+    finally:
+        tunnel.kill()
+        tunnel.communicate()
+
+
+def _listens_at(place: tuple[str, int]) -> bool:
+    with suppress(OSError), socket.create_connection(place, 5):
+        return True
+    return False
 
 
 def _rate(sock: socket.socket, seconds: float) -> float:

@@ -14,11 +14,12 @@ from opencph.iam import Caller
 from opencph.iam.auth import Authenticator
 from opencph.wire.errors import CphError
 
-#: Query parameters that may come several times, in whatever order: those of scheduled events, and those that EIPs are filtered by.
+#: Query parameters that may come several times, in whatever order: of scheduled events, EIPs and ports.
 LISTS = frozenset(
     {
         *("state", "type", "id", "port_id", "public_ip_address", "private_ip_address", "ip_version"),
         "allow_share_bandwidth_type_any",
+        *("security_groups", "fixed_ips"),
     }
 )
 

@@ -29,6 +29,8 @@ NEIGHBOUR_ROUTES: tuple[Route, ...] = (
     Route("ShowSubnetTags", "GET", f"{_V20}/subnets/{{subnet_id}}/tags", vpc.show_subnet_tags),
     Route("BatchCreateVpcTags", "POST", f"{_V20}/vpcs/{{vpc_id}}/tags/action", vpc.batch_create_vpc_tags, writes=True),
     Route("BatchCreateSubnetTags", "POST", f"{_V20}/subnets/{{subnet_id}}/tags/action", vpc.batch_create_subnet_tags, writes=True),
+    Route("ListPorts", "GET", f"{_V1}/ports", vpc.list_ports),
+    Route("ShowPort", "GET", f"{_V1}/ports/{{port_id}}", vpc.show_port),
     Route("CreateSecurityGroup", "POST", f"{_V1}/security-groups", vpc.create_security_group, writes=True),
     Route("ListSecurityGroups", "GET", f"{_V1}/security-groups", vpc.list_security_groups),
     Route("ShowSecurityGroup", "GET", f"{_V1}/security-groups/{{security_group_id}}", vpc.show_security_group),

@@ -1,14 +1,20 @@
-"""VPCs, subnets, their tags and security groups over HTTP: decode, call the rule, answer."""
+"""VPCs, subnets, their tags, ports and security groups over HTTP: decode, call the rule, answer."""
 
 from __future__ import annotations
 
 from opencph.api.call import NO_CONTENT, Call, Result
-from opencph.neighbours import network_tags, security_groups, vpc
+from opencph.neighbours import network_tags, ports, security_groups, vpc
 from opencph.neighbours.paging import page
 from opencph.wire import vpc_checks
 from opencph.wire.service_errors import network_error
 from opencph.wire.vpc import TagsResponse
-from opencph.wire.vpc_checks import BAD_GROUP, BAD_SUBNET, BAD_VPC
+from opencph.wire.vpc_checks import BAD_GROUP, BAD_PORT, BAD_SUBNET, BAD_VPC
+
+#: what ports can be filtered by; `id`, `security_groups` and `fixed_ips` may come several times
+PORT_FILTERS = (
+    *("id", "name", "admin_state_up", "network_id", "mac_address", "device_id", "device_owner", "status"),
+    *("security_groups", "fixed_ips", "enterprise_project_id", "enable_efi"),
+)
 
 
 def create_vpc(call: Call) -> Result:
@@ -100,6 +106,16 @@ def batch_create_vpc_tags(call: Call) -> Result:
 def batch_create_subnet_tags(call: Call) -> Result:
     """POST /v2.0/{project_id}/subnets/{subnet_id}/tags/action, which deletes too."""
     return _act_on_tags(call, vpc.SUBNETS)
+
+
+def list_ports(call: Call) -> Result:
+    """GET /v1/{project_id}/ports."""
+    return ports.list_ports(call.fleet, call.caller, page(call.query, network_error, BAD_PORT, call.filters(*PORT_FILTERS)))
+
+
+def show_port(call: Call) -> Result:
+    """GET /v1/{project_id}/ports/{port_id}."""
+    return ports.show_port(call.fleet, call.caller, call.params[0])
 
 
 def create_security_group(call: Call) -> Result:

@@ -1,7 +1,7 @@
 """Public addresses: the rules of the EIP service, on the rows that servers use. Bandwidths are `bandwidths`'.
 
-An EIP that came with a server goes with it and is bound all its life; the user's own can be bound to any VIP that has none. A
-VIP's port id is its generation's id and its number in one, so that no row is needed for it.
+An EIP that came with a server goes with it and is bound all its life; the user's own can be bound to any VIP that has none, by its
+port (`ports`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from opencph.fleet.ids import new_uuid
 from opencph.fleet.statuses import ServerStatus
 from opencph.fleet.times import now_ms
 from opencph.iam import Caller
-from opencph.neighbours import bandwidths
+from opencph.neighbours import bandwidths, ports
 from opencph.neighbours.bandwidths import EFFECTIVE_ID, EIPS_WITH_SERVER
 from opencph.neighbours.paging import Page
+from opencph.neighbours.ports import SERVING, port_id
 from opencph.store import revisions, tables
 from opencph.store.database import Query, Transaction, command, scalar
 from opencph.wire.eip import (
@@ -39,10 +40,8 @@ from opencph.wire.server_checks import DEDICATED, SHARED
 from opencph.wire.service_errors import network_error
 
 NOT_FOUND, ALREADY_BOUND, PORT_TAKEN, STILL_BOUND = "VPC.0504", "VPC.0510", "VPC.0511", "VPC.0517"
-QUOTA_EXCEEDED, POOL_EMPTY, PORT_NOT_FOUND = "VPC.0521", "VPC.0532", "VPC.0701"
+QUOTA_EXCEEDED, POOL_EMPTY = "VPC.0521", "VPC.0532"
 ACTIVE, BINDING, DOWN = "ACTIVE", "BINDING", "DOWN"
-SERVING = "serving"
-_NUMBER_BITS = 16  # of a port id that are the VIP's number
 
 _e, _a, _g, _s, _b = tables.eips.c, tables.server_addresses.c, tables.generations.c, tables.servers.c, tables.bandwidths.c
 
@@ -97,29 +96,6 @@ _PAGE = Query(_eips.where(_e.eip_id > bindparam("marker")).order_by(_e.eip_id).l
 _ADDRESS_TAKEN: Query[str] = Query(select(_e.eip_id).where(_e.address == bindparam("address")), scalar)
 
 
-class _Port(NamedTuple):
-    generation_id: str
-    number: int
-    eip_id: str | None
-    server_id: str
-    status: int | None
-
-
-_PORTS = Query(
-    select(_a.generation_id, _a.number, _a.eip_id, _g.server_id, _s.status)
-    .select_from(
-        tables.server_addresses.join(tables.generations, _g.generation_id == _a.generation_id).outerjoin(
-            tables.servers, _s.generation_id == _g.generation_id
-        )
-    )
-    .where(
-        _g.project_id == bindparam("of_project"),
-        _g.generation_id >= bindparam("first"),
-        _g.generation_id <= bindparam("last"),
-        _g.state == SERVING,
-    ),
-    _Port,
-)
 _STATUS: Query[int] = Query(select(_s.status).where(_s.server_id == bindparam("of_server")), scalar)
 _INSERT = command(insert(tables.eips).values({column.name: bindparam(column.name) for column in tables.eips.columns}))
 _BIND = command(update(tables.eips).where(_e.eip_id == bindparam("of_eip")).values(generation_id=bindparam("to_generation")))
@@ -219,11 +195,6 @@ def delete_publicip(fleet: Fleet, caller: Caller, publicip_id: str) -> None:
             tx.run(bandwidths.DELETE_BANDWIDTH, of_bandwidth=row.own_bandwidth_id)
 
 
-def port_id(generation_id: str, number: int) -> str:
-    """The port of a VIP: number 0, 1, ... of a generation."""
-    return str(UUID(int=int(generation_id, 16) ^ number))
-
-
 def _new_address(tx: Transaction, fleet: Fleet, caller: Caller, wanted: str | None) -> str:
     try:
         quotas.check(tx, fleet, caller.project_id, quotas.Usage(0, 0, 1))
@@ -248,12 +219,11 @@ def _new_address(tx: Transaction, fleet: Fleet, caller: Caller, wanted: str | No
 
 
 def _bind(tx: Transaction, caller: Caller, eip_id: str, wanted: str) -> None:
-    number = UUID(wanted).int
-    first = number >> _NUMBER_BITS << _NUMBER_BITS
-    ports = tx.rows(_PORTS, of_project=caller.project_id, first=f"{first:032x}", last=f"{first | (1 << _NUMBER_BITS) - 1:032x}")
-    port = next((one for one in ports if int(one.generation_id, 16) ^ one.number == number), None)
+    port = ports.find(tx, caller, UUID(wanted))
     if port is None:
-        raise network_error(404, PORT_NOT_FOUND, f"publicip.port_id {wanted} is no port of a cloud phone server of this project")
+        raise network_error(404, ports.NOT_FOUND, f"publicip.port_id {wanted} is no port of a cloud phone server of this project")
+    if port.state != SERVING:
+        raise network_error(409, ALREADY_BOUND, f"publicip.port_id {wanted} is being made; try again when its server is there")
     _check_still(port.server_id, port.status)
     if port.eip_id is not None:
         raise network_error(409, PORT_TAKEN, f"publicip.port_id {wanted} has an EIP already; unbind that first")

@@ -200,6 +200,63 @@ class TagsResponse(msgspec.Struct, frozen=True):
     tags: list[Tag]
 
 
+class FixedIp(msgspec.Struct, frozen=True):
+    """An address of a port."""
+
+    subnet_id: str  # as neutron_subnet_id of the subnet, or neutron_subnet_id_v6
+    ip_address: str
+
+
+class Port(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={
+        "binding_vnic_type": "binding:vnic_type",
+        "binding_vif_details": "binding:vif_details",
+        "binding_profile": "binding:profile",
+    },
+):
+    """A port: that of a VIP. Those fields that are the same for all have nothing behind them."""
+
+    id: str
+    network_id: str  # the id of the subnet
+    fixed_ips: list[FixedIp]
+    device_id: str  # the cloud phone server
+    device_owner: str  # compute:<availability zone>
+    tenant_id: str
+    status: str  # ACTIVE, BUILD, DOWN
+    security_groups: list[str]
+    instance_id: str
+    zone_id: str
+    ipv6_bandwidth_id: str | None
+    name: str = ""
+    admin_state_up: bool = True
+    mac_address: str = ""  # a VIP is a socket, not a network card
+    instance_type: str = "CPH"
+    allowed_address_pairs: list[str] = []
+    extra_dhcp_opts: list[ExtraDhcpOpt] = []
+    binding_vnic_type: str = "normal"
+    binding_vif_details: dict[str, str] = {}
+    binding_profile: dict[str, str] = {}
+    dns_assignment: list[str] = []
+    dns_name: str = ""
+    port_security_enabled: bool = False  # security groups have no effect
+    enable_efi: bool = False
+
+
+class PortResponse(msgspec.Struct, frozen=True):
+    """One port."""
+
+    port: Port
+
+
+class ListPortsResponse(msgspec.Struct, frozen=True):
+    """A page of ports."""
+
+    ports: list[Port]
+
+
 class CreateSecurityGroupRequest(msgspec.Struct, frozen=True, kw_only=True):
     """POST of a security group, v1 and v3."""
 
