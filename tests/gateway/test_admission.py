@@ -45,7 +45,13 @@ def public(network: Network, tmp_path: Path, phones: TcpPhones) -> str:
     phone, public = network.ip(), network.ip()
     phones.listen(phone, 5555)
     phones.listen(phone, 5556)
-    network.server(phone_ip_first=phone, server_ip=network.ip(), eip_id=network.eip(public), keypair_name="mine")
+    network.server(
+        phone_ip_first=phone,
+        server_ip=network.ip(),
+        eip_id=network.eip(public),
+        ports=(("web", 5556, False),),
+        keypair_name="mine",
+    )
     return public
 
 

@@ -77,7 +77,9 @@ def test_one_client_cannot_have_all_connections_of_a_phones_adb(network: Network
 def test_tunnels_count_as_their_client(network: Network, gateway: Start, phones: TcpPhones, tmp_path: Path) -> None:
     phone, vip, public = network.ip(), network.ip(), network.ip()
     network.keypair("mine", make_key(tmp_path / "mine.pem", "ed25519"))
-    network.server(phone_ip_first=phone, server_ip=vip, eip_id=network.eip(public), keypair_name="mine")
+    network.server(
+        phone_ip_first=phone, server_ip=vip, eip_id=network.eip(public), ports=(("web", 5556, False),), keypair_name="mine"
+    )
     phones.listen(phone, 5555)
     phones.listen(phone, 5556)
     running = gateway()

@@ -47,7 +47,13 @@ class Server:
         self.network, self.key = network, key
         self.phone, self.public = network.ip(), network.ip()
         network.keypair("mine", make_key(key, "ed25519"))
-        network.server(phone_ip_first=self.phone, server_ip=network.ip(), eip_id=network.eip(self.public), keypair_name="mine")
+        network.server(
+            phone_ip_first=self.phone,
+            server_ip=network.ip(),
+            eip_id=network.eip(self.public),
+            ports=(("web", 5556, False),),
+            keypair_name="mine",
+        )
 
     async def connect(self, keys: list[asyncssh.SSHKey] | None = None) -> asyncssh.SSHClientConnection:
         """asyncssh as the client."""
