@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,7 +24,7 @@ from opencph.store.database import QUICK_STATEMENT_SECONDS, Query, StoreError, o
 from opencph.store.tables import eips, generations, hosts, jobs, phones, projects, quotas, servers
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 REFRESH_SECONDS = 1.0
 PARTS: tuple[processes.ProcessKind, ...] = ("api", "worker", "gateway")
@@ -206,21 +207,34 @@ def _as_builtins(now: Status) -> dict[str, object]:
 
 
 def _watch(settings: Settings, now: Status) -> None:
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.markup import escape
 
-    with suppress(KeyboardInterrupt), Live(Group(*_render(now)), screen=sys.stdout.isatty(), auto_refresh=False) as live:
+    console = Console()
+    first = Group(*_fitting(now, console, []))
+    with suppress(KeyboardInterrupt), Live(first, console=console, screen=sys.stdout.isatty(), auto_refresh=False) as live:
         while True:
             time.sleep(REFRESH_SECONDS)
             try:
                 now, trouble = read_status(settings), ""
             except StoreError as error:  # what was known last stays, and is told to be old
                 trouble = f"[red]{escape(str(error))}; this is what it said last[/]"
-            live.update(Group(*([trouble] if trouble else []), *_render(now)), refresh=True)
+            live.update(Group(*_fitting(now, console, [trouble] if trouble else [])), refresh=True)
 
 
-def _render(now: Status) -> list[RenderableType]:
+def _fitting(now: Status, console: Console, above: list[RenderableType]) -> list[RenderableType]:
+    """As much as the terminal has lines for: the lists get shorter, the newest stay, and nothing is missing at the end."""
+    from rich.console import Group
+
+    def too_long(most: int) -> bool:
+        return len(console.render_lines(Group(*above, *_render(now, most)))) > console.height
+
+    fitting = bisect_left(range(1, SHOWN_AT_MOST + 1), True, key=too_long)
+    return [*above, *_render(now, fitting)]
+
+
+def _render(now: Status, most: int = SHOWN_AT_MOST) -> list[RenderableType]:
     from rich.markup import escape
     from rich.table import Table
 
@@ -232,6 +246,9 @@ def _render(now: Status) -> list[RenderableType]:
             )
         return made
 
+    def cut(rows: Sequence[object]) -> str:
+        return f" (the newest {most} of {len(rows)})" if len(rows) > most else ""
+
     clock = time.time_ns() // 1_000_000
     parts = table("Processes", "part", "host", "pid", "up for")
     for process in now.processes:
@@ -242,11 +259,9 @@ def _render(now: Status) -> list[RenderableType]:
     shown: list[RenderableType] = [f"database {now.database}", parts]
     shown += [f"[red]the {one.kind} (pid {one.pid}) {escape(one.missing)}[/]" for one in now.processes if one.missing]
     if now.newest_servers:
-        title = (
-            f"Servers ({now.servers})" if now.servers <= SHOWN_AT_MOST else f"Servers (the newest {SHOWN_AT_MOST} of {now.servers})"
-        )
+        title = f"Servers ({now.servers})" if now.servers <= most else f"Servers (the newest {most} of {now.servers})"
         rows = table(title, "name", "server_id", "status", "flavor", "zone", "phones")
-        for server in now.newest_servers:
+        for server in now.newest_servers[:most]:
             colour = {5: "green", 2: "red"}.get(server.status, "yellow")
             rows.add_row(
                 escape(server.name),
@@ -264,14 +279,14 @@ def _render(now: Status) -> list[RenderableType]:
         running += f" ({waiting:,} wait for a worker; the oldest is {_duration(int(now.oldest_job_seconds * 1000))} old)"
     shown += [f"[bold]Phones[/]        {listed}", f"[bold]Jobs running[/]  {running}"]
     if now.jobs_failed_24h:
-        failures = table("Jobs that failed in the last 24 hours", "kind", "server_id", "ago", "why")
-        for job in now.jobs_failed_24h:
+        failures = table(f"Jobs that failed in the last 24 hours{cut(now.jobs_failed_24h)}", "kind", "server_id", "ago", "why")
+        for job in now.jobs_failed_24h[:most]:
             why = f"{job.error_code or ''} {job.error_msg or ''}".strip()
             failures.add_row(job.kind, job.server_id or "", _duration(clock - job.end_ms), escape(why))
         shown.append(failures)
     if now.found_24h:
-        found = table("Found in the last 24 hours", "what", "server_id", "ago", "told")
-        for one in now.found_24h:
+        found = table(f"Found in the last 24 hours{cut(now.found_24h)}", "what", "server_id", "ago", "told")
+        for one in now.found_24h[:most]:
             found.add_row(one.what, one.server_id or "", _duration(clock - one.time_ms), escape(one.text))
         shown.append(found)
     limits = table("Capacity and quota", "what", "used", "limit")

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from e2e.running import StartUp
+from opencph.fleet import findings
 from opencph.store import processes
 from opencph.store.database import open_database
 
@@ -19,7 +20,7 @@ from opencph.store.database import open_database
 class Terminal:
     """The command on a terminal of its own, and all that it has shown."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, columns: int = 200, lines: int = 60) -> None:
         self._fd, end = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "opencph", "status", "--watch", "--data", str(data)],
@@ -27,7 +28,7 @@ class Terminal:
             stdout=end,
             stderr=end,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "200", "LINES": "60"},
+            env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": str(lines)},
         )
         os.close(end)
         self.shown = ""
@@ -87,6 +88,27 @@ def test_the_table_lives_through_the_end_of_an_api_and_ends_with_ctrl_c(start: S
             terminal.process.kill()
             terminal.process.wait()
     assert "Traceback" not in terminal.shown and "\x1b[?1049l" in terminal.shown, "the terminal is as it was"
+
+
+def test_on_a_small_terminal_lists_are_shorter_and_what_comes_after_them_is_there(start: StartUp) -> None:
+    cph = start()
+    database = open_database(f"sqlite:///{cph.data / 'opencph.db'}")
+    with database.write() as tx:
+        for number in range(20):
+            findings.report(
+                tx, "contradiction", f"number {number}: " + "what was found needs more than a line of this terminal " * 3
+            )
+    database.close()
+    terminal = Terminal(cph.data, columns=110, lines=40)
+    try:
+        terminal.until("Found in the last 24 hours (the newest ")
+        terminal.until("Capacity and quota")
+        terminal.until("eips of ")
+        assert terminal.interrupt() == 0
+    finally:
+        if terminal.process.poll() is None:
+            terminal.process.kill()
+            terminal.process.wait()
 
 
 def test_where_there_is_no_terminal_it_is_shown_once(start: StartUp) -> None:
