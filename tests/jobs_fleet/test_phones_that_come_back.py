@@ -214,24 +214,32 @@ def test_jobs_of_phones_whose_host_is_frozen_end_in_time_and_say_so(handsets: Wo
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("line", ["seq 1 5 && sleep 50", "seq 1 5 | tee /data/said; cat /data/said >&2; sleep 50", "cat /dev/zero"])
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [
+        ("seq 1 5 && sleep 50", "12345"),
+        ("seq 1 5 | cat; seq 1 5 >&2; sleep 50", "1234512345"),
+        ("cat /data/local/tmp/said /data/local/tmp/fifo", "12345"),  # only reads: leaves no mark
+        ("head -c 5000 /dev/zero; sleep 50", "\ufffd" * (1024 // 3)),
+    ],
+)
 def test_a_command_whose_time_is_up_fails_with_what_it_printed_until_then(
-    handsets: World, monkeypatch: pytest.MonkeyPatch, line: str
+    handsets: World, monkeypatch: pytest.MonkeyPatch, line: str, printed: str
 ) -> None:
     world = handsets
-    monkeypatch.setattr(command_jobs, "SHELL_SECONDS", 3.0)
+    monkeypatch.setattr(command_jobs, "SHELL_SECONDS", 6.0)
+    monkeypatch.setattr(sync_commands, "PHONE_SECONDS", 6.0)
 
     async def main() -> None:
         async with bought(world) as (_, server_id):
             phones = [phone.phone_id for phone in world.phones(server_id)]
-            assert outcomes(await all_of(world, shell(world, "true", phones))) == [(2, None)] * 3  # their sandboxes are there
+            before = "seq 1 5 >/data/local/tmp/said; mkfifo /data/local/tmp/fifo"  # their sandboxes are there then
+            assert outcomes(await all_of(world, shell(world, before, phones))) == [(2, None)] * 3
+            job_ids = shell(world, line, phones)
             body = CommandRequest(command="shell", content=line, phone_ids=tuple(phones))
             answer = await asyncio.to_thread(run_sync_command, world.fleet, world.caller, new_id(), body)
-            jobs = await all_of(world, shell(world, line, phones))
-            count = "12345"
-            printed = {"seq 1 5 &&": count, "seq 1 5 | ": count * 2}.get(line[:10], "\ufffd" * (1024 // 3))
             ends = [(job.status, job.error_code, job.execute_msg) for job in answer.jobs]
-            ends += [(job.status, job.error_code, job.execute_msg) for job in jobs]
+            ends += [(job.status, job.error_code, job.execute_msg) for job in await all_of(world, job_ids)]
             for status, code, message in ends:
                 assert (status, code, (message or "").replace("\n", "")) == (-1, "CPS.0054", printed), ends
             async with await connect(world.phones(server_id)[0].ip) as phone:
