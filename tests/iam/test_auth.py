@@ -150,6 +150,17 @@ def test_a_captured_request_is_worth_nothing_later(authenticator: Authenticator,
     assert refused(authenticator, request).status == 401
 
 
+def test_a_temporary_access_key_is_refused(authenticator: Authenticator, credentials: Credentials) -> None:
+    request = signed(credentials, credentials.project_id)
+    assert authenticator.authenticate(request).project_id == credentials.project_id
+    assert authenticator.authenticate(request._replace(headers={**request.headers, b"x-security-token": b""})).project_id
+    temporary = {**request.headers, b"x-security-token": b"from-somewhere"}
+    error = refused(authenticator, request._replace(headers=temporary))
+    assert (error.code, error.status) == ("APIGW.0301", 401) and "X-Security-Token" in error.message
+    with pytest.raises(CphError, match="X-Security-Token"):
+        authenticator.expect(temporary)
+
+
 def test_an_unknown_access_key_and_a_wrong_secret_are_refused(authenticator: Authenticator, credentials: Credentials) -> None:
     wrong = Credentials(access_key=credentials.access_key, secret_key="x" * 40)
     assert "does not match" in refused(authenticator, signed(wrong, credentials.project_id)).message

@@ -135,11 +135,11 @@ def test_what_is_wrong_with_one_phone_stands_in_its_item_and_the_others_go_on(wo
         runtime = MemoryRuntime()
         async with world.working(runtime):
             server_id, foreign_server = await world.bought(2)
-            one, two, three = (phone.phone_id for phone in world.phones(server_id))
+            one, two, _ = (phone.phone_id for phone in world.phones(server_id))
             foreign = world.phones(foreign_server)[0].phone_id
             world.execute(_PROJECT, of_phone=foreign)
             world.execute(_PHONE_STATUS, of_phone=two, status_now=4)
-            answer = world.restart("nonsense", new_id(), foreign, two, one, one, three.upper())
+            answer = world.restart("nonsense", new_id(), foreign, two, one, one, "")
             assert codes(answer) == ["CPS.0004", "CPS.0005", "CPS.0005", "CPS.0165", None, "CPS.0165", "CPS.0004"]
             assert [item.phone_id for item in answer.jobs][:2] == ["nonsense", answer.jobs[1].phone_id]
             assert (await world.ended(answer.jobs[4].job_id or "")).status == 2

@@ -14,7 +14,7 @@ from wire.limit_rules import (
     bucket,
     choice,
     content,
-    free,
+    item_id,
     made,
     number,
     object_path,
@@ -126,7 +126,7 @@ COMMANDS: dict[str, Operation] = {
         {"storage_infos": [STORAGE]},
         {
             "storage_infos": several(10_000, "CPS.0170", lambda one: STORAGE, typed="CPS.0167", empty="CPS.0167"),
-            "storage_infos[].phone_id": free("CPS.0004"),
+            "storage_infos[].phone_id": item_id("CPS.0004"),
             "storage_infos[].include_files": paths("CPS.0168", "/data", PATH_CHARACTERS + ".*", "CPS.0168"),
             "storage_infos[].exclude_files": paths("CPS.0169", "/cache", PATH_CHARACTERS + ".*", ""),
             **{f"storage_infos[].{name}": limit for name, limit in OBJECT_LIMITS.items()},
@@ -137,7 +137,7 @@ COMMANDS: dict[str, Operation] = {
         {"restore_infos": [{"phone_id": ID, **OBJECT}]},
         {
             "restore_infos": phones(10_000, "CPS.0171", "CPS.0190", **OBJECT),
-            "restore_infos[].phone_id": free("CPS.0004"),
+            "restore_infos[].phone_id": item_id("CPS.0004"),
             **{f"restore_infos[].{name}": limit for name, limit in OBJECT_LIMITS.items()},
         },
     ),
@@ -146,7 +146,7 @@ COMMANDS: dict[str, Operation] = {
         {"phones": [{"phone_id": ID, "new_size": 100}]},
         {
             "phones": phones(10_000, "CPS.0077", "CPS.0190", new_size=1),
-            "phones[].phone_id": free("CPS.0004"),
+            "phones[].phone_id": item_id("CPS.0004"),
             "phones[].new_size": number("CPS.0077", 1, 32_768),
         },
     ),

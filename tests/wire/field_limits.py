@@ -19,7 +19,7 @@ from opencph.wire import (
     tag_checks,
 )
 from wire.command_limits import COMMANDS
-from wire.limit_rules import LETTERS, NAME, Limit, asked, flag, free, nested, number, several, text, word
+from wire.limit_rules import LETTERS, NAME, Limit, asked, flag, item_id, nested, number, several, text, word
 from wire.operation_limits import ID, ORDINARY_TIME, Operation, ids, moment, phone_ids, phones
 from wire.query_limits import QUERIES
 from wire.server_limits import SERVERS
@@ -42,7 +42,7 @@ OPERATIONS: dict[str, Operation] = {
         {
             "image_id": text("CPS.0030", 32, empty="", optional=True),
             "phones": phones(10_000, "CPS.0077", "CPS.0190"),
-            "phones[].phone_id": free("CPS.0004"),
+            "phones[].phone_id": item_id("CPS.0004"),
             "phones[].property": text("CPS.0078", empty="", optional=True),
         },
     ),
@@ -52,7 +52,7 @@ OPERATIONS: dict[str, Operation] = {
         {
             "image_id": text("CPS.0030", 32, empty="", optional=True),
             "phones": phones(10_000, "CPS.0077", "CPS.0190"),
-            "phones[].phone_id": free("CPS.0004"),
+            "phones[].phone_id": item_id("CPS.0004"),
             "phones[].property": text("CPS.0078", empty="", optional=True),
             "phones[].factory_reset_enabled": flag("CPS.0077"),
         },
@@ -66,7 +66,7 @@ OPERATIONS: dict[str, Operation] = {
         {"phones": [{"phone_id": ID, "property": "{}", "custom_property": {"a": "b"}}]},
         {
             "phones": phones(10_000, "CPS.0077", "CPS.0190", property="{}"),
-            "phones[].phone_id": free("CPS.0004"),
+            "phones[].phone_id": item_id("CPS.0004"),
             "phones[].property": text("CPS.0078", empty="", optional=True)._replace(missing="CPS.0078"),
             "phones[].custom_property": nested("CPS.0078", optional=True, also=({"a": 1}, {"a": None}, {"a": ["b"]})),
         },

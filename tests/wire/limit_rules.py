@@ -258,6 +258,11 @@ def property_text(*, empty: bool = True) -> Limit:
     return Limit(("{}", white(8192), *(("",) if empty else ())), good, tuple(bad))
 
 
+def item_id(code: str) -> Limit:
+    """An id of one element of a batch: any text passes, for what is wrong with it stands in its own item of the answer."""
+    return Limit(("", " ", "zz", "a\0b", UUID), st.text(ANY), (_no_text(code),), code)
+
+
 def free(code: str, *, empty: str | None = None, optional: bool = False) -> Limit:
     """A text without a limit but U+0000: what it names is looked for."""
     return text(code, empty=empty, optional=optional)

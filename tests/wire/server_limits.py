@@ -14,6 +14,7 @@ from wire.limit_rules import (
     choice,
     flag,
     free,
+    item_id,
     nested,
     number,
     property_text,
@@ -210,7 +211,7 @@ SERVERS: dict[str, Operation] = {
             "servers": several(
                 100, "CPS.0096", lambda one: {"server_id": ids(one), "keypair_name": "k"}, typed="CPS.0094", empty="CPS.0095"
             ),
-            "servers[].server_id": free("CPS.0097"),
+            "servers[].server_id": item_id("CPS.0097"),
             "servers[].keypair_name": text("CPS.0067", 64, empty="CPS.0068"),
         },
     ),

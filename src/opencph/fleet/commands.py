@@ -15,6 +15,7 @@ from opencph.iam import Caller
 from opencph.jobs import NewJob
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, in_list, json_list
+from opencph.wire.checks import HEX_ID
 from opencph.wire.commands import CommandJob, CommandRequest, CommandResponse
 from opencph.wire.errors import CphError, shown
 
@@ -43,7 +44,8 @@ def named(tx: Transaction, project_id: str, body: CommandRequest) -> tuple[list[
     """The phones that a call is for, and the refusals of the servers that are not there."""
     if body.phone_ids:
         return list(body.phone_ids), []
-    found = tx.rows(_PHONES_OF_SERVERS, of_project=project_id, server_ids=json_list(body.server_ids))
+    well_formed = [server_id for server_id in body.server_ids if HEX_ID.fullmatch(server_id)]
+    found = tx.rows(_PHONES_OF_SERVERS, of_project=project_id, server_ids=json_list(well_formed))
     known = {row.server_id for row in found}
     with_phones = {row.server_id for row in found if row.phone_id is not None}
     refused = []

@@ -15,6 +15,7 @@ from opencph.fleet.statuses import ServerStatus
 from opencph.jobs import Batch, Job, JobFailedError, JobKind, NewJob, Step, queue
 from opencph.store import revisions, tables
 from opencph.store.database import Query, Transaction, command, in_list, json_list
+from opencph.wire.checks import HEX_ID_RULE
 from opencph.wire.encode_servers import (
     CONTAINER,
     EncodeServer,
@@ -164,7 +165,7 @@ def kinds(fleet: Fleet) -> dict[str, JobKind]:
 def _ready(row: _Row | None, encode_server_id: str) -> _Row:
     if row is None:
         if not _ID.fullmatch(encode_server_id):
-            raise CphError("CPS.0121", f"encode_server_id {shown(encode_server_id)} must be 32 characters of 0-9 and a-f")
+            raise CphError("CPS.0121", f"encode_server_id {shown(encode_server_id)} {HEX_ID_RULE}")
         raise CphError("CPS.0123", f"there is no encode server {encode_server_id} in this project, or it is named twice")
     if row.status == FROZEN:
         raise CphError("CPS.0195", f"encode server {encode_server_id}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from opencph.iam import Caller
 from opencph.jobs import NewJob, queue
 from opencph.store import tables
 from opencph.store.database import Query, Transaction, in_list, json_list
+from opencph.wire.checks import HEX_ID_RULE
 from opencph.wire.errors import CphError, shown
 from opencph.wire.phones import PhoneJob
 
@@ -72,15 +73,19 @@ _PHONES: Query[Phone] = Query(
 
 def read(tx: Transaction, project_id: str, phone_ids: Sequence[str]) -> dict[str, Phone]:
     """The project's phones among `phone_ids` that are to be seen, by id; ids that are none are left out."""
-    well_formed = [phone_id for phone_id in phone_ids if _PHONE_ID.fullmatch(phone_id)]
-    return {phone.phone_id: phone for phone in tx.rows(_PHONES, of_project=project_id, phone_ids=json_list(well_formed))}
+    return {phone.phone_id: phone for phone in tx.rows(_PHONES, of_project=project_id, phone_ids=json_list(well_formed(phone_ids)))}
+
+
+def well_formed(phone_ids: Iterable[str]) -> list[str]:
+    """Those that a database may be asked for."""
+    return [phone_id for phone_id in phone_ids if _PHONE_ID.fullmatch(phone_id)]
 
 
 def existing(phone: Phone | None, phone_id: str) -> Phone:
     """The phone, when it is there. Raises CphError CPS.0004, CPS.0005."""
     if phone is None:
         if not _PHONE_ID.fullmatch(phone_id):
-            raise CphError("CPS.0004", f"phone_id {shown(phone_id)} must be 32 characters of 0-9 and a-f")
+            raise CphError("CPS.0004", f"phone_id {shown(phone_id)} {HEX_ID_RULE}")
         raise CphError("CPS.0005", f"there is no phone {phone_id} in this project")
     return phone
 

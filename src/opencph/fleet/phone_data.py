@@ -85,7 +85,7 @@ def expand_phone_data_volume_size(
     """A job for each phone: its disk grows, at once and without a restart. A size below the present one is the item's refusal."""
     with fleet.database.write() as tx:
         tx.lock("placement")
-        sizes = dict(tx.rows(_SIZES, phone_ids=json_list(one.phone_id for one in body.phones)))
+        sizes = dict(tx.rows(_SIZES, phone_ids=json_list(phone_batches.well_formed(one.phone_id for one in body.phones))))
 
         def job_of(phone: Phone, one: ExpandedPhone) -> NewJob:
             if one.new_size < sizes[phone.phone_id]:

@@ -30,6 +30,7 @@ TOKEN_KEY_NAME = "token"  # noqa: S105 - the name of a row, no secret
 TOKEN_HEADER = b"x-auth-token"
 AUTHORIZATION_HEADER = b"authorization"
 PROJECT_HEADER = b"x-project-id"
+SECURITY_TOKEN_HEADER = b"x-security-token"
 _NO_CREDENTIALS = "no credentials: send X-Auth-Token, or sign the request with an access key"
 
 _SIGNING_KEY: Query[str] = Query(select(signing_keys.c.secret).where(signing_keys.c.name == bindparam("name")), scalar)
@@ -106,7 +107,7 @@ class Authenticator:
             raise CphError("APIGW.0301", _NO_CREDENTIALS)
         try:
             parse_authorization(authorization)
-            self._check_date(headers)
+            self._check_headers(headers)
         except SignatureError as error:
             raise CphError("APIGW.0301", f"verify aksk signature fail: {error}") from None
 
@@ -157,7 +158,7 @@ class Authenticator:
         )
 
     def _by_signature(self, authorization: Authorization, request: Request, lookup: bool) -> Caller:
-        now = self._check_date(request.headers)
+        now = self._check_headers(request.headers)
         key = self._key(authorization.access_key, now, lookup)
         if key is None:
             raise SignatureError(f"the access key {authorization.access_key} does not exist or is disabled")
@@ -181,9 +182,13 @@ class Authenticator:
             raise CphError("APIGW.0302", f"the access key gives no access to project {project_id[:64]!r}")
         return caller
 
-    def _check_date(self, headers: Mapping[bytes, bytes]) -> float:
-        """The time of now. Raises SignatureError when the request was signed at another time."""
+    def _check_headers(self, headers: Mapping[bytes, bytes]) -> float:
+        """The time of now. Raises SignatureError for a request that was signed at another time, or with a temporary access key."""
         now = time.time()
+        if headers.get(SECURITY_TOKEN_HEADER):
+            raise SignatureError(
+                "X-Security-Token belongs to a temporary access key, and all keys here are permanent: leave it out"
+            )
         date = headers.get(DATE_HEADER)
         if date is None:
             raise SignatureError("the header X-Sdk-Date is not there exactly once")

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from opencph.iam import ADMIN, Caller
+from opencph.iam import ADMIN, READER, Caller
 from opencph.iam.auth import Authenticator
 from opencph.iam.tokens import Claims, TokenError, issue
 from opencph.iam.users import (
@@ -36,7 +36,6 @@ from opencph.wire.identity import (
     ListUsersResponse,
     NamedDomain,
     Project,
-    ProjectsQuery,
     Role,
     Scope,
     SelfLink,
@@ -45,6 +44,7 @@ from opencph.wire.identity import (
     TokenResponse,
     TokenUser,
     User,
+    WantedProjects,
 )
 from opencph.wire.list_filters import Filters, matching
 
@@ -98,7 +98,7 @@ def show_token(authenticator: Authenticator, settings: Settings, subject: bytes,
     return _describe(authenticator, settings, user, project, claims, endpoint, catalog=catalog)
 
 
-def list_projects(authenticator: Authenticator, caller: Caller, query: ProjectsQuery, endpoint: str) -> ListProjectsResponse:
+def list_projects(authenticator: Authenticator, caller: Caller, query: WantedProjects, endpoint: str) -> ListProjectsResponse:
     """KeystoneListProjects: the projects the caller has a role in, disabled ones too."""
     granted = authenticator.database.rows(ALL_PROJECTS_OF_USER, user_id=caller.user_id)
     found = matching((_project(one, endpoint) for one in granted), query.filters)
@@ -191,7 +191,7 @@ def _describe(
 ) -> TokenResponse:
     domain = NamedDomain(id=user.domain_id, name=user.domain_name)
     if project is None:  # what the user may do in any project, it may do in calls of none
-        roles = [one.role for one in authenticator.database.rows(ROLES_OF_USER, user_id=user.user_id)]
+        roles = [one.role for one in authenticator.database.rows(ROLES_OF_USER, user_id=user.user_id)] or [READER]
     else:
         grant = authenticator.database.row(GRANT, user_id=user.user_id, project_id=project.project_id)
         roles = [] if grant is None else [grant.role]

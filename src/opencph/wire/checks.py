@@ -194,6 +194,22 @@ class Fields:
             items.append(item)
         return items
 
+    def item_id(self, field: str, code: str) -> str:
+        """The mandatory id of one element of a batch, as `item_id_of`."""
+        value = self._required(field, code)
+        if not isinstance(value, str):
+            raise CphError(code, f"{self.name(field)} must be a string, not {kind(value)}")
+        return item_id_of(value)
+
+    def item_ids(self, field: str, code: str, *, empty: str | None = None) -> tuple[str, ...]:
+        """A mandatory array of ids, each as `item_id_of`."""
+        return tuple(item_id_of(value) for value in self.texts(field, code, empty=empty))
+
+
+def item_id_of(value: str) -> str:
+    """An id whose own item of the answer says what is wrong with it, should it be none. In lower case when it is one."""
+    return value.lower() if HEX_ID.fullmatch(value) else value
+
 
 def check_id(value: str, code: str, field: str) -> str:
     """An id in a path or query: 32 hexadecimal characters, returned in lower case.

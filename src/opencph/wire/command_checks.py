@@ -77,7 +77,7 @@ def batch_import_cloud_phone_data(body: bytes) -> BatchImportCloudPhoneDataReque
     if len(items) > PHONES_PER_CALL:
         raise CphError("CPS.0190", f"restore_infos has {len(items)} phones: at most {PHONES_PER_CALL} per call")
     return BatchImportCloudPhoneDataRequest(
-        restore_infos=tuple(RestoreInfo(phone_id=item.text("phone_id", "CPS.0004"), object=object_name(item)) for item in items)
+        restore_infos=tuple(RestoreInfo(phone_id=item.item_id("phone_id", "CPS.0004"), object=object_name(item)) for item in items)
     )
 
 
@@ -89,7 +89,7 @@ def expand_phone_data_volume_size(body: bytes) -> ExpandPhoneDataVolumeSizeReque
     return ExpandPhoneDataVolumeSizeRequest(
         phones=tuple(
             ExpandedPhone(
-                phone_id=item.text("phone_id", "CPS.0004"), new_size=item.integer("new_size", "CPS.0077", 1, VOLUME_GIB_MAX)
+                phone_id=item.item_id("phone_id", "CPS.0004"), new_size=item.integer("new_size", "CPS.0077", 1, VOLUME_GIB_MAX)
             )
             for item in items
         )
@@ -117,12 +117,12 @@ def object_name(fields: Fields) -> ObjectName:
 
 
 def _whom(fields: Fields, phones_max: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    phone_ids = tuple(fields.texts("phone_ids", "CPS.0080")) if fields.given("phone_ids") else ()
+    phone_ids = fields.item_ids("phone_ids", "CPS.0080") if fields.given("phone_ids") else ()
     if phone_ids:
         if len(phone_ids) > phones_max:
             raise CphError("CPS.0190", f"phone_ids has {len(phone_ids)} phones: at most {phones_max} per call")
         return phone_ids, ()
-    server_ids = tuple(fields.texts("server_ids", "CPS.0094")) if fields.given("server_ids") else ()
+    server_ids = fields.item_ids("server_ids", "CPS.0094") if fields.given("server_ids") else ()
     if not server_ids:
         raise CphError("CPS.0009", "phone_ids or server_ids is mandatory")
     if len(server_ids) > SERVERS_PER_CALL:
@@ -187,7 +187,7 @@ def _shell(fields: Fields, command: str) -> str:
 
 
 def _storage_info(item: Fields) -> StorageInfo:
-    phone_id = item.text("phone_id", "CPS.0004")
+    phone_id = item.item_id("phone_id", "CPS.0004")
     include = _paths(item, "include_files", "CPS.0168", mandatory=True)
     exclude = _paths(item, "exclude_files", "CPS.0169", mandatory=False)
     if any(path.startswith(MISC) and path != MISC and path[len(MISC)] in "/*" for path in include):

@@ -56,8 +56,8 @@ class BatchShowPhoneConnectInfosResponse(msgspec.Struct, frozen=True, kw_only=Tr
 def batch_show_phone_connect_infos(body: bytes) -> BatchShowPhoneConnectInfosRequest:
     """Decode and check the body of BatchShowPhoneConnectInfos."""
     fields = Fields(json_object(body))
-    phone_ids = fields.texts("phone_ids", "CPS.0080", empty="CPS.0009")
+    phone_ids = fields.item_ids("phone_ids", "CPS.0080", empty="CPS.0009")
     if len(phone_ids) > PHONES_PER_CALL:
         raise CphError("CPS.0190", f"phone_ids has {len(phone_ids)} phones: at most {PHONES_PER_CALL} per call")
     client_type = fields.word("client_type", "CPS.0116", CLIENT_TYPES)
-    return BatchShowPhoneConnectInfosRequest(phone_ids=tuple(phone_ids), client_type=client_type)
+    return BatchShowPhoneConnectInfosRequest(phone_ids=phone_ids, client_type=client_type)

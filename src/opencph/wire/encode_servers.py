@@ -96,7 +96,7 @@ def list_encode_servers(query: Mapping[str, str]) -> ListEncodeServersQuery:
 
 def restart_encode_server(body: bytes) -> RestartEncodeServerRequest:
     """Decode and check the body of RestartEncodeServer."""
-    ids = Fields(json_object(body)).texts("encode_server_ids", "CPS.0122", empty="CPS.0122")
+    ids = Fields(json_object(body)).item_ids("encode_server_ids", "CPS.0122", empty="CPS.0122")
     if len(ids) > ENCODE_SERVERS_PER_CALL:
         raise CphError("CPS.0122", f"encode_server_ids has {len(ids)} ids: at most {ENCODE_SERVERS_PER_CALL} per call")
-    return RestartEncodeServerRequest(encode_server_ids=tuple(ids))
+    return RestartEncodeServerRequest(encode_server_ids=ids)

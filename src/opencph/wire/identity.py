@@ -35,8 +35,8 @@ class CreateTokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope = Scope()
 
 
-class ProjectsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """The query of GET /v3/projects."""
+class WantedProjects(msgspec.Struct, frozen=True, kw_only=True):
+    """What the query of GET /v3/projects asks for."""
 
     filters: Filters
     page: int  # from 1

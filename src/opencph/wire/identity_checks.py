@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from opencph.wire.checks import Fields, json_object
 from opencph.wire.errors import CphError, IdentityError, shown
-from opencph.wire.identity import CreateTokenRequest, ProjectsQuery, Scope
+from opencph.wire.identity import CreateTokenRequest, Scope, WantedProjects
 from opencph.wire.list_filters import Filters
 
 NAME_MAX_BYTES = 256
@@ -27,13 +27,13 @@ def create_token(body: bytes) -> CreateTokenRequest:
         raise IdentityError(400, error.detail) from None
 
 
-def list_projects(query: Mapping[str, str]) -> ProjectsQuery:
+def list_projects(query: Mapping[str, str]) -> WantedProjects:
     """Check the query of GET /v3/projects. `page` and `per_page` come together."""
     filters = _filters(query, "domain_id", "name", "parent_id", *_FLAGS)
     page, per_page = _number(query, "page", 10**9 - 1), _number(query, "per_page", PER_PAGE_MAX)
     if (page is None) != (per_page is None):
         raise IdentityError(400, "page and per_page must be given together.")
-    return ProjectsQuery(filters=filters, page=page or 1, per_page=per_page)
+    return WantedProjects(filters=filters, page=page or 1, per_page=per_page)
 
 
 def list_users(query: Mapping[str, str]) -> Filters:

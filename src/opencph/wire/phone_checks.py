@@ -51,9 +51,9 @@ def reset_cloud_phone(body: bytes) -> ResetCloudPhoneRequest:
 
 def stop_cloud_phone(body: bytes) -> StopCloudPhoneRequest:
     """Decode and check the body of StopCloudPhone."""
-    phone_ids = Fields(json_object(body)).texts("phone_ids", "CPS.0080", empty="CPS.0009")
+    phone_ids = Fields(json_object(body)).item_ids("phone_ids", "CPS.0080", empty="CPS.0009")
     _check_number(len(phone_ids), "phone_ids")
-    return StopCloudPhoneRequest(phone_ids=tuple(phone_ids))
+    return StopCloudPhoneRequest(phone_ids=phone_ids)
 
 
 def update_phone_name(body: bytes) -> UpdatePhoneNameRequest:
@@ -77,10 +77,10 @@ def import_traffic(body: bytes) -> ImportTrafficRequest:
     """Decode and check the body of ImportTraffic."""
     fields = Fields(json_object(body))
     traffic_type = fields.word("traffic_type", "CPS.0116", TRAFFIC_TYPES)
-    phone_ids = fields.texts("phone_ids", "CPS.0080", empty="CPS.0009")
+    phone_ids = fields.item_ids("phone_ids", "CPS.0080", empty="CPS.0009")
     if len(phone_ids) > PHONES_PER_TRAFFIC_CALL:
         raise CphError("CPS.0190", f"phone_ids has {len(phone_ids)} phones: at most {PHONES_PER_TRAFFIC_CALL} per call")
-    return ImportTrafficRequest(traffic_type=traffic_type, phone_ids=tuple(phone_ids))
+    return ImportTrafficRequest(traffic_type=traffic_type, phone_ids=phone_ids)
 
 
 def _custom_property(item: Fields) -> dict[str, str]:
@@ -109,7 +109,7 @@ def _check_number(number: int, field: str) -> None:
 
 
 def _phone_id(item: Fields) -> str:
-    return item.text("phone_id", "CPS.0004")
+    return item.item_id("phone_id", "CPS.0004")
 
 
 def _property(item: Fields) -> str:

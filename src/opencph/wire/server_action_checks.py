@@ -42,7 +42,7 @@ def update_keypair(body: bytes) -> UpdateKeypairRequest:
     return UpdateKeypairRequest(
         servers=tuple(
             ServerKeypair(
-                server_id=item.text("server_id", "CPS.0097"),
+                server_id=item.item_id("server_id", "CPS.0097"),
                 keypair_name=item.text("keypair_name", "CPS.0067", empty="CPS.0068", max_bytes=KEYPAIR_NAME_MAX_BYTES),
             )
             for item in items
@@ -70,9 +70,9 @@ def change_cloud_phone_server_model(body: bytes) -> ChangeCloudPhoneServerModelR
 
 def server_ids_of(fields: Fields, most: int) -> tuple[str, ...]:
     """The mandatory `server_ids` of a batch. Raises CPS.0094, CPS.0095 and, for more than `most`, CPS.0096."""
-    server_ids = fields.texts("server_ids", "CPS.0094", empty="CPS.0095")
+    server_ids = fields.item_ids("server_ids", "CPS.0094", empty="CPS.0095")
     _check_number(len(server_ids), "server_ids", most)
-    return tuple(server_ids)
+    return server_ids
 
 
 def _check_number(number: int, field: str, most: int) -> None:

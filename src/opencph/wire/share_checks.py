@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from opencph.wire.checks import Fields, json_object
+from opencph.wire.checks import Fields, item_id_of, json_object
 from opencph.wire.command_checks import PACKAGE, object_name
 from opencph.wire.errors import CphError, shown
 from opencph.wire.object_names import ObjectName
@@ -65,7 +65,7 @@ def push_share_files(body: bytes) -> PushShareFilesRequest | DeleteShareFilesReq
 def list_share_files(query: Mapping[str, str]) -> ListShareFilesQuery:
     """Check the query of ListShareFiles."""
     offset, limit = page_of(query, LIST_LIMIT)
-    server_ids = tuple(one for one in query.get("server_ids", "").split(",") if one)
+    server_ids = tuple(item_id_of(one) for one in query.get("server_ids", "").split(",") if one)
     if not server_ids:
         raise CphError("CPS.0095", "server_ids is mandatory")
     if len(server_ids) > SERVERS:
