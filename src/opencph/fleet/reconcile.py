@@ -43,7 +43,7 @@ from opencph.store.database import (
 
 RECOVER_SERVER = "recover_server"
 RECONCILE_SECONDS = 4.0
-CONSISTENCY_SECONDS = 30.0
+CONSISTENCY_SECONDS = 30.0 - RECONCILE_SECONDS  # it is looked at in the next round: every 30 s
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 2.0, 60.0
 
 #: Servers that are not being created, changed or deleted.
