@@ -87,11 +87,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         describe(
             "Requests that one user may send in a second to one api process, object storage not counted; after a rest twice as "
-            "many at once. 0: as many as they like.",
+            "many at once. 0: as many as the process can answer, which is fit where users do not compete.",
             ge=0,
             le=1_000_000,
         ),
-    ] = 2000
+    ] = 0
     login_failures_per_minute: Annotated[
         int,
         describe(
