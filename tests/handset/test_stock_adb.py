@@ -150,9 +150,11 @@ def test_bytes_that_are_no_text_go_through(pair: Pair, home: Path) -> None:
     pair.until_said(f"cat /sdcard/in-{odd}", "in")
     assert pair("shell", f"cd /sdcard; cat {odd}; rm {odd} in-{odd}; ls").stdout.startswith(b"pushed")
     assert b"caf" not in pair("shell", "ls", "/sdcard").stdout
+    before = pair("shell", "ls", "/data/local/tmp").stdout
     (home / f"{odd}.apk").write_bytes(apk("com.odd.name"))
     assert b"Success" in pair("install", "--no-streaming", str(home / f"{odd}.apk")).stdout
-    assert pair("shell", "ls", "/data/local/tmp").stdout == b""
+    assert pair("shell", "ls", "/data/local/tmp").stdout == before
+    assert b"Success" in pair("uninstall", "com.odd.name").stdout
     for words in (["--remove", f"localabstract:{odd}"], [f"localabstract:{odd}", "tcp:1"], ["--list"], ["--remove-all"]):
         pair("reverse", *words, check=False)
         assert pair.said("echo on | cat") == "on\n", words  # the connection is there, and so is what it carries
