@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -132,11 +132,12 @@ class Watch:
             raise ViolationError("; ".join(dict.fromkeys(found)))
 
 
-def done_once(passed: Sequence[Passed], deaths: int) -> list[str]:
+def done_once(passed: Sequence[Passed], deaths: int, undo_effects: Container[tuple[str, str]]) -> list[str]:
     """Jobs that did more than they should, from the points that they passed while `deaths` workers were killed.
 
     Nothing is done of a step once it is recorded, nor forward once its job is being undone; a process does an effect once, and
-    another process does it again only when the first died before it was recorded.
+    another process does it again only when the first died before it was recorded. `undo_effects` are the steps (kind, step) whose
+    undo does more than to write rows: what only writes rows is not begun before its transaction is there.
     """
     found = []
     over: set[tuple[str, str, bool]] = set()  # job, step, back
@@ -148,9 +149,9 @@ def done_once(passed: Sequence[Passed], deaths: int) -> list[str]:
             where = f"{one.kind}:{one.step}:{one.point} of job {job_id}"
             if (job_id, one.step, back) in over:
                 found.append(f"{where} comes after it was recorded")
-            if back:
+            if back and (one.point == "undo_recorded" or (one.kind, one.step) in undo_effects):
                 turned.add(job_id)
-            elif job_id in turned:
+            elif not back and job_id in turned:
                 found.append(f"{where} comes after undoing began")
             if one.point.endswith("recorded"):
                 over.add((job_id, one.step, back))

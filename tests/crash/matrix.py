@@ -33,6 +33,7 @@ from opencph.worker import kinds
 from postgresql_cluster import PostgresqlCluster, missing
 
 ALL_KINDS: dict[str, JobKind] = kinds(cast(Fleet, None), cast(Runtime, None))  # to be listed, not to be run
+UNDO_EFFECTS = {(kind.name, step.name) for kind in ALL_KINDS.values() for step in kind.steps if step.undo_effect is not None}
 DATABASES = ("sqlite", "postgresql")
 REACH_SECONDS = 30.0
 #: the longest wait from the beginning of an effect to the kill in its middle
@@ -148,7 +149,7 @@ def run(site: Site, case: Case) -> None:
     nothing_leaks(site)
     changes = before.kept(possessions(site), scenario.leaves, scenario.makes)
     scenario.must(not changes, f"left behind: {changes}")
-    again = done_once(site.halt.passed()[passed_before:], deaths=case.victim in RUN_JOBS)
+    again = done_once(site.halt.passed()[passed_before:], case.victim in RUN_JOBS, UNDO_EFFECTS)
     scenario.must(not again, f"done again: {again}")
 
 

@@ -170,11 +170,17 @@ DONE = ["stop:before", "stop:after", "stop:recorded"]
         (passed(*DONE) + passed(*DONE[:1], pid=2), 1, "comes after it was recorded"),
         (passed(*DONE[:1], "stop:undo_before", "stop:undo_after", "stop:undo_recorded"), 0, ""),
         (passed(*DONE, "stop:undo_before", "next:before"), 0, "comes after undoing began"),
+        (passed("rows:before", "rows:undo_before") + passed("rows:before", pid=2), 1, ""),
+        (
+            passed("rows:before", "rows:undo_before", "rows:undo_recorded") + passed("rows:before", pid=2),
+            1,
+            "comes after undoing began",
+        ),
         (passed(*DONE, "stop:undo_recorded") + passed("stop:undo_before", pid=2), 1, "comes after it was recorded"),
     ],
 )
 def test_what_is_done_again_without_need_is_found(points: list[Passed], deaths: int, words: str) -> None:
-    found = done_once(points, deaths)
+    found = done_once(points, deaths, {("restart", "stop")})
     assert [words in one for one in found] == [True] * bool(words)
 
 
