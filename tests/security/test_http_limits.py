@@ -177,9 +177,8 @@ def test_a_length_that_lies_gives_no_second_request(api: Service, token: str) ->
     smuggled = b"DELETE / HTTP/1.1\r\nHost: x\r\n\r\n"
     path = f"{api.v1}/phones/batch-stop".encode()
     head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nX-Auth-Token: " + token.encode() + b"\r\n"
-    found = ask(
-        api, head + b"Content-Length: %d\r\n\r\n" % len(smuggled) + smuggled + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 3
-    )
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"  # nothing comes after its answer
+    found = ask(api, head + b"Content-Length: %d\r\n\r\n" % len(smuggled) + smuggled + last, 3)
     assert [status for status, _ in found[:2]] in ([400], [400, 200]), found
     assert len(found) <= 2
 
